@@ -1,0 +1,126 @@
+"""The student of a finished distill run, ready to be exported."""
+
+import dataclasses
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """A distilled backbone, what its images are normalised with, and where it is from.
+
+    Args:
+        backbone: float32, normalised images (B, H, W, 3) -> (B, h, w, C).
+        mean: per channel, of RGB images in 0..255.
+        std: likewise.
+        image_size: side of the square views it was distilled on, pixels.
+        source: the run it is from: workdir, settings, versions, revision.
+    """
+
+    backbone: keras_hub.models.Backbone
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    source: dict[str, Any]
+
+    def outputs(self, images: Any) -> dict[str, Any]:
+        """Computes what every export gives, for images (B, H, W, 3) in 0..255 of any number type.
+
+        Returns:
+            float32 tensors: `embedding` (B, C), the mean over the last map's pixels; `feature_map`
+            (B, h, w, C); and the levels of the pyramid, `P2` (B, H / 4, W / 4, C2) up to `P5`,
+            which for a ResNet is the last map again.
+        """
+        mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
+        maps = self._network((keras.ops.cast(images, "float32") - mean) / std, training=False)
+        return {"embedding": keras.ops.mean(maps["feature_map"], axis=(1, 2)), **maps}
+
+    def description(self) -> dict[str, Any]:
+        """Describes the student in JSON's types, for those who use an export of it."""
+        levels = {
+            level: {"stride": 2 ** int(level[1:]), "channels": output.shape[-1]}
+            for level, output in self._levels.items()
+        }
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "image_size": self.image_size,
+            "channels": self.backbone.output_shape[-1],
+            "levels": levels,
+            "source": self.source,
+        }
+
+    @property
+    def _levels(self) -> dict[str, keras.KerasTensor]:
+        return getattr(self.backbone, "pyramid_outputs", {})
+
+    @functools.cached_property
+    def _network(self) -> keras.Model:
+        outputs = {"feature_map": self.backbone.output, **self._levels}
+        return keras.Model(self.backbone.input, outputs)
+
+
+def read(workdir: str | os.PathLike[str]) -> Student:
+    """Reads the student of a distill run, from `config.json` and `student/` alone.
+
+    Raises:
+        ValueError: when there is no such run, it is another job's, or it is not finished.
+    """
+    config = _read_config(Path(workdir))
+    preset = Path(workdir) / "student"
+    if not preset.is_dir():
+        raise ValueError(
+            f"Expected a finished distill run. Received: {workdir}, which has no student/ yet: "
+            "run the job distill with this workdir to its end, then export again."
+        )
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(str(preset), dtype="float32")
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            f"Expected a KerasHub preset of a backbone. Received: {preset}, which does not load "
+            f"({error}): it is damaged or of another KerasHub; distil again, or copy it again."
+        ) from error
+    return Student(
+        backbone=backbone,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        image_size=config["settings"]["image_size"],
+        source={
+            "workdir": str(workdir),
+            **{key: value for key, value in config.items() if key not in ("mean", "std")},
+        },
+    )
+
+
+def _read_config(workdir: Path) -> dict[str, Any]:
+    path = workdir / "config.json"
+    if not path.is_file():
+        what = "which has no config.json" if workdir.is_dir() else "which is no directory"
+        raise ValueError(f"Expected the workdir of a distill run. Received: {workdir}, {what}.")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        job = config["job"]
+        complete = {"mean", "std"} <= config.keys() and "image_size" in config["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected the config.json of a run. Received: {path}, which cannot be read as one "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if job != "distill":
+        raise ValueError(
+            f"Expected the workdir of a distill run. Received: {workdir}, of the job {job!r}: "
+            "export takes the students of distill."
+        )
+    if not complete:
+        raise ValueError(
+            f"Expected mean, std and settings.image_size in config.json. Received: {path} with "
+            f"{', '.join(config)}: it is of another release."
+        )
+    return config

@@ -1,0 +1,68 @@
+"""Directories that appear whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Gives a temporary directory that takes the name `path` once the block ends without an error.
+
+    The temporary directory is a hidden sibling, so the renaming stays on one file system. After an
+    error in the block it is removed, and what stood at `path` before stands there still.
+
+    Args:
+        path: the directory to make; its parents are made too.
+        overwrite: whether a directory that holds something may be replaced.
+
+    Yields:
+        The empty temporary directory to write into.
+
+    Raises:
+        ValueError: when `path` is a file, or holds something and may not be replaced.
+
+    Example:
+        with directory("run/teacher") as folder:
+            (folder / "teacher.json").write_text("{}")
+    """
+    target = Path(path).resolve()
+    refuse_occupied(target, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        inside = temporary / target.name
+        inside.mkdir()  # with the permissions of the user's umask, which mkdtemp does not follow
+        yield inside
+        refuse_occupied(target, overwrite=overwrite)
+        _replace(target, inside, aside=temporary / "replaced")
+    finally:
+        shutil.rmtree(temporary)
+
+
+def refuse_occupied(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Raises a ValueError when `path` is a file, or holds something and may not be replaced."""
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"Expected a directory to write. Received: {target}, which is a file.")
+    if not overwrite and target.is_dir() and any(target.iterdir()):
+        raise ValueError(
+            f"Expected a new or empty directory. Received: {target}, which holds something: "
+            "name another one, or remove it first."
+        )
+
+
+def _replace(target: Path, new: Path, aside: Path) -> None:
+    """Renames `new` to `target`, moving what stands there aside, and back when that fails."""
+    occupied = target.exists()
+    if occupied:
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        if occupied:
+            aside.rename(target)
+        raise

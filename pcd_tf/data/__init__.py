@@ -1,0 +1,74 @@
+"""Where images come from, one source a file, and the two augmented views made of each image.
+
+Importing this package loads no TensorFlow; a source's module is imported when it is built.
+
+Example:
+    source = pcd_tf.data.build("folder", data_dir="~/photos", seed=0)
+    recipe = pcd_tf.data.BYOL
+    for batch in pcd_tf.data.two_views(source, recipe, image_size=224, global_batch_size=64, seed=0):
+        batch["images"]  # uint8 (64, 2, 224, 224, 3)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pcd_tf import plugins
+
+if TYPE_CHECKING:
+    from pcd_tf.data._source import Source
+
+_PUBLIC = {
+    "BYOL": "_recipe",
+    "MOCO_V3": "_recipe",
+    "Recipe": "_recipe",
+    "ViewRecipe": "_recipe",
+    "DecodeError": "_decode",
+    "decode": "_decode",
+    "Source": "_source",
+    "plain_images": "_views",
+    "two_views": "_views",
+}
+
+__all__ = ["build", "names", *_PUBLIC]  # noqa: PLE0604
+
+
+def names() -> tuple[str, ...]:
+    """Lists the sources: the values of `--dataset`."""
+    return plugins.names(__name__)
+
+
+def build(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    tfds_name: str | None = None,
+    split: str = "train",
+    seed: int = 0,
+) -> "Source":
+    """Opens a source of images by name; each source takes what it needs of the settings.
+
+    Args:
+        name: one of `names()`.
+        data_dir: the directory tree of images (folder), or where TFDS keeps its data (tfds).
+        tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
+        split: the split to read (tfds, synthetic).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        ValueError: when there is no such source, or it has no image that could be used.
+        FileNotFoundError: when the folder does not exist.
+        RuntimeError: when TFDS cannot prepare the dataset.
+    """
+    module = plugins.load(__name__, name)
+    return module.build(data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed)
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on its first use (PEP 562)."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,132 @@
+"""What every source of images offers, whichever place the images come from."""
+
+import abc
+import itertools
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pcd_tf.data._decode import DecodeError
+
+logger = logging.getLogger(__name__)
+
+
+class Source(abc.ABC):
+    """A finite set of images, numbered from 0, in a new order each epoch.
+
+    A record is a dict: "index", int64 (), which image, and "payload", what `open` needs to make it:
+    encoded bytes in a stream, nothing but the index where images can be reached by number.
+    The order of an epoch depends on the seed and the epoch only.
+
+    Args:
+        name: what to call the source in messages.
+        num_examples: how many images it has, unreadable ones included.
+        class_names: the classes, where they are known; labels are never required.
+    """
+
+    def __init__(self, name: str, num_examples: int, class_names: Sequence[str] = ()) -> None:
+        self.name = name
+        self.num_examples = num_examples
+        self.class_names = tuple(class_names)
+        self._unreadable: set[int] = set()
+        self._lock = threading.Lock()
+
+    @abc.abstractmethod
+    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
+        """Gives the records of one epoch, `num_examples` of them; `epoch` may be an int64 tensor."""
+
+    @abc.abstractmethod
+    def payloads(self, indices: Sequence[int]) -> list[Any]:
+        """Gives the payloads of chosen images, without shuffling."""
+
+    @abc.abstractmethod
+    def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
+        """Makes one upright RGB image; see `decode` for `min_pixels`. Raises DecodeError."""
+
+    def replacements(self, index: int) -> Iterable[tuple[int, Any]]:
+        """Gives (index, payload) to try, in this order, in place of an unreadable image."""
+        del index
+        return ()
+
+    @property
+    def num_skipped(self) -> int:
+        """How many unreadable images were met so far."""
+        return len(self._unreadable)
+
+    def image(self, index: int, payload: Any) -> np.ndarray:
+        """Makes one upright RGB image, uint8 (H, W, 3). Raises DecodeError."""
+        return np.asarray(self.open(index, payload))
+
+    def read(
+        self,
+        index: int,
+        payload: Any,
+        *,
+        min_pixels: int | None = None,
+    ) -> tuple[int, Image.Image]:
+        """Makes an image, or that of the first readable replacement, so that no position is lost.
+
+        An unreadable image is logged once, by name, and counted in `num_skipped`.
+
+        Returns:
+            the index of the image that was made, and the image.
+
+        Raises:
+            DecodeError: when neither the image nor any replacement can be decoded.
+        """
+        first_error: DecodeError | None = None
+        for candidate, its_payload in self._candidates(index, payload):
+            if candidate in self._unreadable:
+                continue
+            try:
+                return candidate, self.open(candidate, its_payload, min_pixels=min_pixels)
+            except DecodeError as error:
+                first_error = first_error or error
+                self._skip(candidate, error)
+        raise DecodeError(
+            f"Expected an image that can be decoded among the {self.num_examples} of {self.name}. "
+            f"Received: {self.num_skipped} unreadable ones and none to take their place. "
+            f"{first_error or 'The log names them'}"
+        )
+
+    def check(self, global_batch_size: int) -> None:
+        """Fails early: before anything long, a job asks whether training could start at all.
+
+        Raises:
+            ValueError: when there are fewer images than one batch needs.
+            DecodeError: when no image can be decoded.
+        """
+        if self.num_examples < global_batch_size:
+            raise ValueError(
+                f"Expected at least one batch of images, global_batch_size={global_batch_size}, "
+                f"in {self.name}. Received: {self.num_examples}. "
+                "Add images or use a smaller global batch."
+            )
+        self.read(0, self.payloads([0])[0])
+
+    def _candidates(self, index: int, payload: Any) -> Iterator[tuple[int, Any]]:
+        return itertools.chain([(index, payload)], self.replacements(index))
+
+    def _skip(self, index: int, error: DecodeError) -> None:
+        with self._lock:
+            if index in self._unreadable:
+                return
+            self._unreadable.add(index)
+        logger.warning("Skipped image %d of %s. %s", index, self.name, error)
+
+
+def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
+    """Gives the records of an epoch of a source whose images can be reached by number."""
+
+    def permutation(epoch: np.ndarray) -> np.ndarray:
+        return np.random.default_rng([seed, int(epoch)]).permutation(num_examples)
+
+    order = tf.numpy_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
+    order = tf.ensure_shape(order, (num_examples,))
+    indices = tf.data.Dataset.from_tensor_slices(order)
+    return indices.map(lambda index: {"index": index, "payload": index})

@@ -1,0 +1,114 @@
+"""`--dataset=synthetic`: a small hard world, drawn on the fly from a seed; no files, no download."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pcd_tf.data import _scene
+from pcd_tf.data._source import Source, shuffled_indices
+
+NUM_EXAMPLES = 5000
+IMAGE_SIZE = 160  # pixels a side
+SPLITS = ("train", "val", "test")  # three sets of images of the same world
+
+
+def build(*, seed: int = 0, split: str = "train", **_: object) -> "SyntheticSource":
+    """Makes the world of `seed`."""
+    return SyntheticSource(seed, split=split)
+
+
+class SyntheticSource(Source):
+    """Textured objects on textured backgrounds: twelve classes, four shapes in three textures.
+
+    Neither colour nor texture alone tells a class: colours, lighting and noise are random, and
+    backgrounds wear the same textures. Objects differ in scale, rotation and proportions and hide one
+    another in part. An image is a function of (seed, split, index).
+
+    Args:
+        seed: which world, not negative.
+        split: "train", "val" or "test".
+        num_examples: how many images.
+        image_size: their height and width, in pixels.
+
+    Raises:
+        ValueError: when there is no such split.
+
+    Example:
+        example = SyntheticSource(seed=0).example(7)
+        example["semantic_map"]  # uint8 (160, 160)
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        split: str = "train",
+        num_examples: int = NUM_EXAMPLES,
+        image_size: int = IMAGE_SIZE,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(
+                f"Expected a split of the synthetic images: {', '.join(SPLITS)}. "
+                f"Received: {split!r}."
+            )
+        names = itertools.product(_scene.TEXTURES, _scene.SHAPES)
+        super().__init__(
+            f"synthetic {split}",
+            num_examples,
+            [f"{texture} {shape}" for texture, shape in names],
+        )
+        self._seed = seed
+        self._split = SPLITS.index(split)
+        self._image_size = image_size
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """Draws an image and tells what is on it.
+
+        Returns:
+            for n visible objects in H x W pixels: "image", uint8 (H, W, 3); "boxes", float32 (n, 4),
+            y0, x0, y1, x1 in pixels around what is visible; "labels", int64 (n,), indices into
+            `class_names`; "instance_masks", bool (n, H, W), what is visible; "semantic_map", uint8
+            (H, W), 0 the background and label + 1 an object.
+
+        Raises:
+            IndexError: when there is no such image.
+        """
+        if not 0 <= index < self.num_examples:
+            raise IndexError(
+                f"Expected an index from 0 to {self.num_examples - 1}. Received: {index}."
+            )
+        rng = np.random.default_rng([self._seed, self._split, index])
+        image, labels, masks = _scene.draw(rng, self._image_size)
+        semantic_map = np.zeros(image.shape[:2], np.uint8)
+        for label, mask in zip(labels, masks, strict=True):
+            semantic_map[mask] = label + 1
+        return {
+            "image": image,
+            "boxes": _boxes(masks),
+            "labels": labels,
+            "instance_masks": masks,
+            "semantic_map": semantic_map,
+        }
+
+    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
+        return shuffled_indices(self.num_examples, seed, epoch)
+
+    def payloads(self, indices: Sequence[int]) -> list[int]:
+        return list(indices)
+
+    def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
+        del payload, min_pixels
+        return Image.fromarray(self.example(index)["image"])
+
+
+def _boxes(masks: np.ndarray) -> np.ndarray:
+    """Finds the tight box of each mask: bool (n, H, W) -> float32 (n, 4)."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box[:] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return boxes

@@ -1,0 +1,195 @@
+"""`--dataset=tfds`: any TensorFlow Datasets name with an `image` feature, streamed."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets
+from PIL import Image
+
+from pcd_tf.data._decode import decode, from_pixels
+from pcd_tf.data._source import Source
+
+logger = logging.getLogger(__name__)
+
+NUM_SHUFFLED = 4096  # records held to draw the next one from; files are shuffled as well
+NUM_REPLACEMENTS = 16  # images held, once needed, to stand in for unreadable ones
+
+
+def build(
+    *, tfds_name: str | None = None, data_dir: str | None = None, split: str = "train", **_: object
+) -> "TfdsSource":
+    """Opens a split of the dataset `tfds_name`, prepared below `data_dir` (default: TFDS's own)."""
+    if tfds_name is None:
+        raise ValueError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
+    return TfdsSource(tfds_name, data_dir=data_dir, split=split)
+
+
+class TfdsSource(Source):
+    """A split of a TensorFlow Datasets dataset, read as a stream of encoded images.
+
+    A dataset that is not yet prepared is downloaded and prepared first. Shuffling is that of a
+    stream: the order of the files, then among the next 4096 records. One of the first 16 images that
+    can be decoded stands in for one that cannot.
+
+    Args:
+        tfds_name: name, or name/config, or name/config:version.
+        data_dir: where TFDS keeps its data; None is TFDS's own default, ~/tensorflow_datasets.
+        split: a split, or a part of one: "train", "test", "train[:80%]".
+
+    Raises:
+        ValueError: when there is no such dataset or split, or it has no usable `image` feature.
+        RuntimeError: when the dataset is not prepared and cannot be.
+
+    Example:
+        source = TfdsSource("cifar10", split="train[:1000]")
+    """
+
+    def __init__(self, tfds_name: str, *, data_dir: str | None = None, split: str = "train") -> None:
+        self._split = split
+        self._builder = _prepared_builder(tfds_name, data_dir)
+        info = self._builder.info
+        feature = _feature(info, "image")
+        self._is_encoded = isinstance(feature, tensorflow_datasets.features.Image)
+        if not self._is_encoded and not _holds_pixels(feature):
+            raise ValueError(
+                f"Expected a feature `image` with uint8 pixels (H, W, C) in {tfds_name}. "
+                f"Received: {info.features}"
+            )
+        files = _files_of_split(self._builder, split)
+        super().__init__(
+            f"tfds {info.full_name} {split}",
+            sum(file.take for file in files),
+            getattr(_feature(info, "label"), "names", None) or (),
+        )
+        # The number of a record is the number of those before its file, and its place in the file.
+        before = np.cumsum([0, *(file.take for file in files)])[:-1]
+        keys = [file.basename() for file in files]
+        values = [int(count) - file.skip for count, file in zip(before, files, strict=True)]
+        self._first_index = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64)),
+            default_value=0,
+        )
+        self._stand_ins: list[tuple[int, Any]] = []
+        self._stand_ins_lock = threading.Lock()
+
+    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
+        def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
+            # For this graph alone: the order must not depend on what tf.random.set_seed was given.
+            tf.compat.v1.set_random_seed(None)
+            shuffle_seed = tf.random.stateless_uniform(
+                (), seed=[seed, epoch], minval=0, maxval=2**31 - 1, dtype=tf.int64
+            )
+            stream = self._stream(shuffle_files=True, shuffle_seed=shuffle_seed)
+            return stream.shuffle(NUM_SHUFFLED, shuffle_seed, reshuffle_each_iteration=False)
+
+        return tf.data.Dataset.from_tensors(tf.cast(epoch, tf.int64)).flat_map(shuffled)
+
+    def payloads(self, indices: Sequence[int]) -> list[Any]:
+        wanted = set(indices)
+        found = {}
+        for record in self._stream(shuffle_files=False).take(max(wanted, default=-1) + 1):
+            index = int(record["index"])
+            if index in wanted:
+                found[index] = record["payload"].numpy()
+        return [found[index] for index in indices]
+
+    def open(
+        self,
+        index: int,
+        payload: bytes | np.ndarray,
+        *,
+        min_pixels: int | None = None,
+    ) -> Image.Image:
+        name = f"image {index} of {self.name}"
+        if isinstance(payload, bytes):
+            return decode(payload, name=name, min_pixels=min_pixels)
+        return from_pixels(payload, name=name)
+
+    def replacements(self, index: int) -> Iterator[tuple[int, Any]]:
+        with self._stand_ins_lock:
+            if not self._stand_ins:
+                indices = range(min(NUM_REPLACEMENTS, self.num_examples))
+                self._stand_ins = list(zip(indices, self.payloads(indices), strict=True))
+        start = index % len(self._stand_ins)
+        yield from self._stand_ins[start:]
+        yield from self._stand_ins[:start]
+
+    def _stream(
+        self, *, shuffle_files: bool, shuffle_seed: tf.Tensor | None = None
+    ) -> tf.data.Dataset:
+        """Reads the split once, in an order that is the same for the same seed."""
+        decoder = tensorflow_datasets.decode.SkipDecoding() if self._is_encoded else None
+        dataset = self._builder.as_dataset(
+            split=self._split,
+            shuffle_files=shuffle_files,
+            decoders=tensorflow_datasets.decode.PartialDecoding(
+                {"image": True}, decoders={"image": decoder} if decoder else None
+            ),
+            read_config=tensorflow_datasets.ReadConfig(
+                shuffle_seed=shuffle_seed,
+                shuffle_reshuffle_each_iteration=False,
+                add_tfds_id=True,
+                try_autocache=False,
+                interleave_cycle_length=16 if shuffle_files else 1,
+                enable_ordering_guard=False,
+            ),
+        )
+        return dataset.map(self._record)
+
+    def _record(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Turns TFDS's id, FILE__PLACE, into a number."""
+        file = tf.strings.regex_replace(example["tfds_id"], r"__\d+$", "")
+        place = tf.strings.regex_replace(example["tfds_id"], r"^.*__", "")
+        index = self._first_index.lookup(file) + tf.strings.to_number(place, tf.int64)
+        return {"index": index, "payload": example["image"]}
+
+
+def _prepared_builder(tfds_name: str, data_dir: str | None) -> Any:
+    try:
+        builder = tensorflow_datasets.builder(tfds_name, data_dir=data_dir)
+    except tensorflow_datasets.core.DatasetNotFoundError as error:
+        reason = str(error).splitlines()[0]  # the list of all datasets follows
+        raise ValueError(
+            f"Expected the name of a TensorFlow dataset. Received: {tfds_name!r}. {reason} "
+            "See https://www.tensorflow.org/datasets/catalog."
+        ) from error
+    if not builder.data_path.exists():
+        logger.info("Preparing %s in %s; this may download it.", tfds_name, builder.data_path)
+        try:
+            builder.download_and_prepare()
+        except Exception as error:  # what can go wrong is up to each dataset's own code
+            raise RuntimeError(
+                f"Expected {tfds_name} to be prepared in {builder.data_path}. Received: nothing "
+                f"there, and it could not be prepared here: {type(error).__name__}: {error}. "
+                f"Prepare it where there is a network (`tfds build {tfds_name}`), "
+                "copy it, and give data_dir."
+            ) from error
+    return builder
+
+
+def _feature(info: Any, name: str) -> Any:
+    is_dict = isinstance(info.features, tensorflow_datasets.features.FeaturesDict)
+    return info.features[name] if is_dict and name in info.features else None
+
+
+def _holds_pixels(feature: Any) -> bool:
+    shape = getattr(feature, "shape", None)
+    return shape is not None and len(shape) == 3 and feature.np_dtype == np.uint8
+
+
+def _files_of_split(builder: Any, split: str) -> list[Any]:
+    """Lists the files of a split, with how many records of each belong to it."""
+    try:
+        files = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"Expected a split of {builder.info.full_name}: {', '.join(builder.info.splits)}. "
+            f"Received: {split!r}."
+        ) from error
+    if not sum(file.take for file in files):
+        raise ValueError(f"Expected images in split {split!r} of {builder.name}. Received: none.")
+    return list(files)

@@ -1,0 +1,140 @@
+"""Distiller: a student learns from a frozen teacher, pixel by pixel."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pcd_tf.layers import MHSA, ProjectionHead
+from pcd_tf.losses import PixelContrastiveLoss
+from pcd_tf.metrics import feature_spread, pixel_retrieval
+from pcd_tf.models import _step
+from pcd_tf.models._pairings import PAIRINGS
+from pcd_tf.negatives import NegativeQueue
+
+
+class Distiller(keras.Model):
+    """Trains a student backbone by Pixel-Wise Contrastive Distillation.
+
+    The student is backbone -> MHSA -> projection head -> prediction head, both heads per-pixel MLPs of
+    the teacher's widths; only the backbone is kept in the end. The teacher is a plain object, so it is
+    neither trained nor saved with the model. Negatives are the spatial means of the teacher's maps of
+    earlier images' first views. Use it with `fit` on batches of `pcd_tf.data.two_views`; build it
+    under the strategy's scope.
+    Source: Huang & Guo, "Pixel-Wise Contrastive Distillation", ICCV 2023, arXiv 2211.00218. Both views
+    go through the student as one batch, so its BatchNorm sees both at once (this project's choice).
+
+    Shapes: B images, two views each, S pixels a side; H x W pixels of a map, D embedding.
+
+    Args:
+        teacher: pcd_tf.teachers.Teacher.
+        backbone: keras.Model, normalised images -> map (H, W of the teacher's map); trained.
+        queue_size: int, negatives kept; 65536 by default (the authors' code).
+        temperature: float, of the loss; 0.2 by default (the paper).
+        pairing: "same" (default), "aligned" or "index": see `pcd_tf/models/_pairings.py`.
+        mhsa: bool, whether self-attention stands behind the backbone; True by default (the paper).
+        seed: int or None, of the negatives at the start.
+
+    Call arguments:
+        inputs: float (B, S, S, 3), normalised.
+
+    Returns:
+        float (B, H, W, D), the student's embedding of every pixel, not normalised.
+
+    Raises:
+        ValueError: when the pairing is unknown, or teacher's and student's maps differ in size.
+
+    Example:
+        distiller = Distiller(teacher, pcd_tf.students.build("resnet18"), queue_size=1024)
+        distiller.compile(optimizer=LARS(1.0))
+        distiller.fit(pcd_tf.data.two_views(...), steps_per_epoch=100)
+    """
+
+    def __init__(
+        self,
+        teacher,
+        backbone,
+        *,
+        queue_size: int = 65536,
+        temperature: float = 0.2,
+        pairing: str = "same",
+        mhsa: bool = True,
+        seed: int | None = None,
+    ):
+        super().__init__(name="distiller")
+        if pairing not in PAIRINGS:
+            raise ValueError(
+                f"`pairing` must be one of {', '.join(PAIRINGS)}. Received: pairing={pairing!r}"
+            )
+        hidden, dim = teacher.hidden_units, teacher.embedding_dim
+        synchronized = _step.num_replicas() > 1
+        self.teacher = teacher
+        self.backbone = backbone
+        self.mhsa = MHSA(name="mhsa") if mhsa else keras.layers.Identity(name="mhsa")
+        self.projection = ProjectionHead(hidden, dim, synchronized=synchronized, name="projection")
+        self.prediction = ProjectionHead(hidden, dim, synchronized=synchronized, name="prediction")
+        self.queue = NegativeQueue(queue_size, dim, seed=seed, name="queue")
+        self.views_to_images = _step.ViewsToImages(teacher.mean, teacher.std)
+        self.pixel_loss = PixelContrastiveLoss(temperature)
+        self._pair = PAIRINGS[pairing]
+        self.build((None, None, None, 3))
+
+    def build(self, input_shape):
+        map_shape = (None, None, None, self.backbone.output_shape[-1])
+        self.mhsa.build(map_shape)
+        self.projection.build(map_shape)
+        self.prediction.build((None, None, None, self.queue.dim))
+        self.built = True
+
+    def call(self, inputs, training=False):
+        x = self.backbone(inputs, training=training)  # [B, H, W, C]
+        x = self.mhsa(x)  # [B, H, W, C]
+        return self.prediction(self.projection(x, training=training), training=training)
+
+    def train_step(self, data):
+        """One step on a replica's batch of views; returns what `fit` logs, global means."""
+        images = self.views_to_images(data)  # [2B, S, S, 3]
+        teacher_maps = self.teacher(images)  # [2B, H, W, D]
+        with tf.GradientTape() as tape:
+            student_maps = self(images, training=True)  # [2B, H, W, D]
+            _check_equal_size(student_maps, teacher_maps)
+            student, teacher, weights = self._pair(
+                _by_view(student_maps), _by_view(teacher_maps), data
+            )  # [B, 2, H, W, D] twice, [B, 2]
+            values, positive, best = self.pixel_loss.with_scores(
+                _all_views(student), _all_views(teacher), self.queue.vectors
+            )  # [2B, H, W] each
+            weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H, W]
+            global_count = ops.maximum(_step.sum_over_replicas(ops.sum(weights)), 1.0)
+            loss = ops.sum(weights * values) / global_count  # the one reduction: by the global count
+            scaled_loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
+
+        first_views = _by_view(teacher_maps)[:, 0]  # [B, H, W, D]
+        keys = ops.mean(first_views, axis=(1, 2))  # [B, D]
+        self.queue.enqueue(_step.gather_over_replicas(keys))
+
+        found = ops.sum(weights * pixel_retrieval(positive, best)) / global_count
+        cosine = ops.sum(weights * positive) / global_count
+        spread = feature_spread(student_maps) / _step.num_replicas()
+        logs = _step.sum_over_replicas(ops.stack([loss, found, cosine, spread]))  # [4]
+        names = ("loss", "retrieval_top1", "positive_cosine", "feature_spread")
+        return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
+
+
+def _by_view(maps):
+    """[2B, H, W, D] -> [B, 2, H, W, D]"""
+    return ops.reshape(maps, (-1, 2, *maps.shape[1:]))
+
+
+def _all_views(maps):
+    """[B, 2, H, W, D] -> [2B, H, W, D]"""
+    return ops.reshape(maps, (-1, *maps.shape[2:]))
+
+
+def _check_equal_size(student_maps, teacher_maps):
+    if student_maps.shape[1:3] != teacher_maps.shape[1:3]:
+        raise ValueError(
+            "Teacher and student must have maps of one size (the same stride). Received: student "
+            f"{tuple(student_maps.shape[1:3])}, teacher {tuple(teacher_maps.shape[1:3])}"
+        )

@@ -1,0 +1,179 @@
+"""One declaration of a setting, from which its flag, its help and its checks come."""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pcd_tf import plugins
+
+SOURCES = {
+    "[paper]": "Huang and Guo, Pixel-Wise Contrastive Distillation, arXiv 2211.00218",
+    "[code]": "the public code of its authors",
+    "[MoCo v3]": "Chen, Xie and He, arXiv 2104.02057",
+    "[ours]": "decided by this project",
+}
+GROUPS = ("data", "model", "training", "run")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_NONE = type(None)
+
+# The settings that do not go together, the one to change first, and what to do.
+Conflict = tuple[tuple[str, ...], str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known of one setting. Made by `setting`, read back by `declared`.
+
+    Args:
+        help: what it does, in full sentences.
+        group: one of GROUPS, its heading in the help.
+        source: where the default comes from, one of SOURCES.
+        unit: unit of the value; "directory" marks a path.
+        choices: the values allowed, or
+        choices_in: the package whose modules are the values allowed.
+        minimum, maximum: bounds, both allowed values themselves.
+        above: bound that is itself not allowed.
+        multiple_of: what the value must be a multiple of.
+        reason: why the bounds are where they are; for the error message.
+        when_none: what an optional setting does when it is not given.
+        name, kind, optional, default: filled in from the dataclass by `declared`.
+    """
+
+    help: str
+    group: str
+    source: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    choices_in: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    multiple_of: int | None = None
+    reason: str = ""
+    when_none: str = ""
+    name: str = ""
+    kind: type[Any] = str
+    optional: bool = False
+    default: Any = dataclasses.MISSING
+
+    def problem(self, value: object) -> str | None:
+        """Says what is wrong with a value, in one line; None when nothing is."""
+        if self._allows(value):
+            return None
+        hint = plugins.did_you_mean(value, self.choices) if isinstance(value, str) else ""
+        reason = f" {self.reason}" if self.reason else ""
+        received = "nothing" if value == "" else repr(value)
+        return f"{self.name}: expected {self._expected()}. Received: {received}.{hint}{reason}"
+
+    def _allows(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        accepted = (int, float) if self.kind is float else self.kind
+        if not isinstance(value, accepted) or isinstance(value, bool) != (self.kind is bool):
+            return False
+        if isinstance(value, str):
+            return value in self.choices if self.choices else bool(value.strip())
+        return (
+            math.isfinite(value)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.above is None or value > self.above)
+            and (self.multiple_of is None or value % self.multiple_of == 0)
+        )
+
+    def _expected(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.kind is str:
+            return f"a {self.unit or 'text'}"
+        limits = [
+            None if self.multiple_of is None else f"a multiple of {self.multiple_of}",
+            None if self.minimum is None else f"at least {self.minimum:g}",
+            None if self.above is None else f"above {self.above:g}",
+            None if self.maximum is None else f"at most {self.maximum:.10g}",
+        ]
+        return ", ".join([_KINDS[self.kind], *filter(None, limits)])
+
+
+def setting(default: Any = dataclasses.MISSING, **details: Any) -> Any:
+    """Declares a field of a Config; the details are those of `Setting`.
+
+    Without a default, each job that inherits the field gives its own by `with_default`.
+
+    Example:
+        seed: int = setting(0, help="Start of all randomness.", group="run", source="[ours]")
+    """
+    return _field(Setting(default=default, **details))
+
+
+def with_default(
+    config_class: type, name: str, default: Any, *, source: str, **changes: Any
+) -> Any:
+    """Takes over an inherited setting with a default, and a source, of its own.
+
+    Example:
+        learning_rate: float = with_default(TrainingConfig, "learning_rate", 1.0, source="[code]")
+    """
+    inherited = next(entry for entry in declared(config_class) if entry.name == name)
+    return _field(dataclasses.replace(inherited, default=default, source=source, **changes))
+
+
+def declared(config_class: type) -> tuple[Setting, ...]:
+    """Lists the settings of a Config class, by group, in the order they are declared in."""
+    hints = typing.get_type_hints(config_class)
+    found = [_filled(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    return tuple(sorted(found, key=lambda entry: GROUPS.index(entry.group)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every job's Config is: a frozen dataclass that checks itself without TensorFlow."""
+
+    def validate(self) -> None:
+        """Checks every setting, and what lies between them.
+
+        Raises:
+            ValueError: names all problems at once.
+        """
+        entries = declared(type(self))
+        problems = {entry.name: entry.problem(getattr(self, entry.name)) for entry in entries}
+        lines = [line for line in problems.values() if line]
+        # Conflicts are looked for with defaults in place of what is wrong by itself.
+        wrong = {entry.name: entry.default for entry in entries if problems[entry.name]}
+        for names, text in dataclasses.replace(self, **wrong).conflicts():
+            if wrong.keys().isdisjoint(names):
+                lines.append(f"{names[0]}: {text}")
+        if lines:
+            count = "1 setting" if len(lines) == 1 else f"{len(lines)} settings"
+            raise ValueError("\n  ".join([f"{count} cannot work:", *lines]))
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yields what is wrong between settings, or with the files that they name.
+
+        Called with values that are each allowed, so that a rule needs no care of its own.
+        """
+        yield from ()
+
+
+def _field(entry: Setting) -> Any:
+    if entry.source not in SOURCES or entry.group not in GROUPS:
+        raise ValueError(
+            f"Expected a source of {', '.join(SOURCES)} and a group of {', '.join(GROUPS)}. "
+            f"Received: {entry.source!r} and {entry.group!r}."
+        )
+    return dataclasses.field(default=entry.default, metadata={"setting": entry})
+
+
+def _filled(field: "dataclasses.Field[Any]", annotation: Any) -> Setting:
+    """Completes a declaration with what the dataclass knows of the field."""
+    kinds = [kind for kind in typing.get_args(annotation) or (annotation,) if kind is not _NONE]
+    entry: Setting = field.metadata["setting"]
+    return dataclasses.replace(
+        entry,
+        name=field.name,
+        kind=kinds[0],
+        optional=_NONE in typing.get_args(annotation),
+        choices=plugins.names(entry.choices_in) if entry.choices_in else entry.choices,
+    )

@@ -1,0 +1,183 @@
+"""What every format keeps to: checked before it is there, whole or not there, described."""
+
+import importlib
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import export
+from export import _student
+from pcd_tf.configs.export import Config
+
+
+def config(workdir, out, name="saved_model"):
+    return Config(workdir=str(workdir), format=name, out=str(out))
+
+
+def test_names():
+    assert "saved_model" in export.names()
+
+
+@pytest.mark.parametrize("name", export.names())
+def test_a_format_is_written_checked_and_described(name, finished, tmp_path, capsys):
+    export.run(config(finished, tmp_path / "out", name))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    description = json.loads((tmp_path / "out" / "pcd.json").read_text())
+    assert description.pop("largest_relative_error") < 1e-5
+    assert description == {
+        "format": name,
+        "mean": [100.0, 110.0, 120.0],
+        "std": [50.0, 60.0, 70.0],
+        "image_size": 40,
+        "channels": 32,
+        "levels": {
+            "P2": {"stride": 4, "channels": 64},
+            "P3": {"stride": 8, "channels": 16},
+            "P4": {"stride": 16, "channels": 16},
+            "P5": {"stride": 32, "channels": 32},
+        },
+        "source": {
+            "workdir": str(finished),
+            "job": "distill",
+            "settings": {"student": "toy", "image_size": 40},
+            "versions": {"keras": "3"},
+            "git_revision": "abc",
+        },
+    }
+    assert f"as {name} to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", export.names())
+def test_an_export_that_is_not_the_student_is_refused(name, finished, tmp_path, monkeypatch):
+    chosen = importlib.import_module(f"export.{name}")
+    answers = chosen.answers
+
+    def slightly_off(*arguments):
+        right = answers(*arguments)
+        entrance = list(right)[-1]
+        level = right[entrance]["P3"]
+        return {**right, entrance: {**right[entrance], "P3": level * 1.001}}
+
+    monkeypatch.setattr(chosen, "answers", slightly_off)
+    with pytest.raises(
+        ValueError, match=r"to 1e-04\. Received: P3 of .*at 40 x 40 pixels.*1\.0e-03"
+    ):
+        export.run(config(finished, tmp_path / "out", name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", export.names())
+def test_an_export_that_lacks_an_output_is_refused(name, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"export.{name}.answers", lambda *_: {"door": {"P2": np.zeros(1)}})
+    with pytest.raises(ValueError, match=r"P2, P3, P4, P5, embedding, .* of door. Received: P2\."):
+        export.run(config(finished, tmp_path / "out", name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", export.names())
+def test_an_error_while_writing_leaves_nothing(name, finished, tmp_path, monkeypatch):
+    def half(_, directory):
+        (directory / "half").touch()
+        raise OSError("disk full")
+
+    monkeypatch.setattr(f"export.{name}.write", half)
+    with pytest.raises(OSError, match="disk full"):
+        export.run(config(finished, tmp_path / "out", name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stands_at_out_is_kept(finished, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="Expected a new or empty directory"):
+        export.run(config(finished, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_unknown_format_gets_the_nearest(finished, tmp_path):
+    with pytest.raises(ValueError, match="Received: 'savedmodel'. Did you mean 'saved_model'"):
+        export.run(config(finished, tmp_path / "out", "savedmodel"))
+
+
+def test_outputs_are_those_of_the_backbone_on_normalised_images(finished):
+    student = _student.read(finished)
+    images = np.random.default_rng(0).integers(0, 256, (2, 33, 65, 3), "uint8")
+    outputs = student.outputs(images)
+    normalised = (images - np.array([100.0, 110.0, 120.0])) / np.array([50.0, 60.0, 70.0])
+    expected = student.backbone(normalised.astype("float32"))
+    np.testing.assert_allclose(outputs["feature_map"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(outputs["P5"], outputs["feature_map"])
+    mean = np.mean(expected, axis=(1, 2))
+    np.testing.assert_allclose(outputs["embedding"], mean, rtol=1e-4, atol=1e-4)
+    assert {value.dtype.name for value in outputs.values()} == {"float32"}
+
+
+def test_the_student_computes_in_float32_whatever_the_policy(finished):
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), "uint8")
+    expected = _student.read(finished).outputs(images)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        outputs = _student.read(finished).outputs(images)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    for name, value in expected.items():
+        assert outputs[name].dtype == "float32"
+        np.testing.assert_array_equal(outputs[name], value)
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run, to spoil."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Received: .*nowhere, which is no directory\."):
+        _student.read(tmp_path / "nowhere")
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"which has no config\.json\."):
+        _student.read(tmp_path)
+
+
+def test_an_unfinished_run_is_refused(run):
+    shutil.rmtree(run / "student")
+    with pytest.raises(ValueError, match="Expected a finished distill run.*no student/ yet: run"):
+        _student.read(run)
+
+
+def test_a_run_of_another_job_is_refused(run):
+    change(run, job="pretrain")
+    with pytest.raises(ValueError, match="of the job 'pretrain': export takes"):
+        _student.read(run)
+
+
+def test_a_run_of_another_release_is_refused(run):
+    change(run, settings={})
+    with pytest.raises(ValueError, match=r"Expected mean, std and settings\.image_size"):
+        _student.read(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"job": "distill", "settings": 1, "mean": 1, "std": 1}']
+)
+def test_a_damaged_config_is_refused(run, text):
+    (run / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json.*cannot be read as one"):
+        _student.read(run)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_damaged_student_is_refused(run, name):
+    path = run / "student" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="Expected a KerasHub preset of a backbone.*damaged"):
+        _student.read(run)
+
+
+def change(run, **values):
+    described = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**described, **values}))

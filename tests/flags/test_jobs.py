@@ -1,0 +1,76 @@
+"""Every job on the command line: what it must have, and the flags others rely on."""
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flags
+from pcd_tf.settings import declared
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING_FLAGS = """dataset data_dir tfds_name workdir teacher image_size global_batch_size
+num_epochs num_steps temperature optimizer learning_rate weight_decay warmup_epochs strategy
+num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
+DISTILL_FLAGS = "teacher_checkpoint student queue_size pairing mhsa"
+
+
+def settings_of(job_name):
+    return {entry.name: entry for entry in declared(flags.job(job_name).config_class)}
+
+
+def test_the_jobs_are_found():
+    assert flags.names() == ("distill", "export", "pretrain")
+
+
+@pytest.mark.parametrize("name", flags.names())
+def test_a_job_is_named_as_its_file_and_its_runner_has_run(name):
+    job = flags.job(name)
+    assert job.name == name
+    assert job.summary.endswith(".")
+    found = importlib.util.find_spec(job.runner)
+    assert found is not None
+    assert found.origin is not None
+    tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    assert "run" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", flags.names())
+def test_a_setting_says_what_it_does_and_its_default_is_allowed_or_required(name):
+    for entry in settings_of(name).values():
+        assert entry.help.endswith("."), entry.name
+        assert bool(entry.when_none) == entry.optional, entry.name
+        assert entry.default == "" or entry.problem(entry.default) is None, entry.name
+
+
+@pytest.mark.parametrize("name", flags.names())
+def test_the_example_can_be_typed(name):
+    job = flags.job(name)
+    config: Any = flags.parse(job, job.example.split())[0]
+    assert config.workdir.startswith("runs/")
+
+
+def test_the_flags_that_others_rely_on():
+    assert set(TRAINING_FLAGS.split()) <= settings_of("pretrain").keys()
+    assert set(f"{TRAINING_FLAGS} {DISTILL_FLAGS}".split()) == settings_of("distill").keys()
+    assert settings_of("export").keys() == {"workdir", "format", "out"}
+
+
+@pytest.mark.parametrize("name", ["pretrain", "distill"])
+def test_the_quickstart_flags_are_valid(name, tmp_path):
+    (tmp_path / "teacher.json").write_text("{}")
+    arguments = [f"--flagfile={ROOT}/flags/quickstart/{name}.flags", "--workdir=runs/x"]
+    if name == "distill":
+        arguments.append(f"--teacher_checkpoint={tmp_path}")
+    config: Any = flags.parse(flags.job(name), arguments)[0]
+    config.validate()
+    assert config.dataset == "synthetic"
+
+
+def test_an_unknown_job_gets_the_nearest():
+    with pytest.raises(flags.UsageError, match="'distil'. Did you mean 'distill'"):
+        flags.job("distil")
+    with pytest.raises(flags.UsageError, match="Expected a job: distill, export, pretrain"):
+        flags.job("common")

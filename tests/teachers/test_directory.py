@@ -1,0 +1,169 @@
+"""A teacher's directory is written whole, and refused when it is not whole."""
+
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+from pcd_tf import teachers
+from pcd_tf.teachers._teacher import Teacher
+from pcd_tf.weights import arrays
+
+
+@pytest.fixture
+def teacher():
+    """A toy of the same kinds of parts: one block a stack."""
+    backbone = keras_hub.models.ResNetBackbone([64], [7], [64, 64], [1, 1], [1, 2], "basic_block")
+    layers = [keras.layers.Dense(8, name="dense_0"), keras.layers.BatchNormalization(name="norm_0")]
+    head = keras.Sequential([keras.Input((64,)), *layers], name="head")
+    return Teacher("toy", backbone, head, mean=(1, 2, 3), std=(4, 5, 6), origin="a test")
+
+
+@pytest.fixture
+def saved(teacher, tmp_path):
+    teacher.save(tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def test_it_holds_two_files_that_others_can_read(saved):
+    assert {path.name for path in saved.iterdir()} == {"teacher.json", "weights.safetensors"}
+    description = json.loads((saved / "teacher.json").read_text())
+    assert description["version"] == 1
+    assert (description["name"], description["origin"]) == ("toy", "a test")
+    assert (description["mean"], description["std"]) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    weights = arrays.read(saved / "weights.safetensors")
+    assert weights["backbone/conv1_conv/kernel"].shape == (7, 7, 3, 64)
+    assert weights["head/dense_0/kernel"].shape == (64, 8)
+
+
+def test_saving_is_all_or_nothing(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(json, "dumps", fail)  # after the weights are written
+    with pytest.raises(OSError, match="disk full"):
+        teacher.save(tmp_path / "teacher")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_is_all_or_nothing(teacher, saved, monkeypatch):
+    before = (saved / "weights.safetensors").read_bytes()
+    teacher.head.layers[0].bias.assign(np.ones(8))
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", fail)
+        with pytest.raises(OSError, match="disk full"):
+            teacher.save(saved, overwrite=True)
+    assert (saved / "weights.safetensors").read_bytes() == before
+    teacher.save(saved, overwrite=True)
+    assert (saved / "weights.safetensors").read_bytes() != before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_an_earlier_teacher_is_not_overwritten_by_accident(teacher, saved):
+    with pytest.raises(ValueError, match="Expected a new or empty directory"):
+        teacher.save(saved)
+
+
+def test_a_truncated_file_of_weights_is_refused(saved):
+    path = saved / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"weights\.safetensors, .* bytes .*cut short"):
+        teachers.load(saved)
+
+
+def test_no_file_of_weights_is_refused(saved):
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"weights\.safetensors, which does not exist"):
+        teachers.load(saved)
+
+
+def without_an_array(weights):
+    del weights["head/norm_0/moving_mean"]
+
+
+def with_one_too_many(weights):
+    weights["head/dense_1/kernel"] = weights["head/dense_0/kernel"]
+
+
+def of_another_shape(weights):
+    weights["head/dense_0/kernel"] = weights["head/dense_0/kernel"][:32]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_an_array, "missing: head/norm_0/moving_mean"),
+        (with_one_too_many, "left over: head/dense_1/kernel"),
+        (of_another_shape, r"head/dense_0/kernel \(expected \(64, 8\), received \(32, 8\)\)"),
+    ],
+)
+def test_weights_of_another_network_are_refused(saved, spoil, message):
+    weights = arrays.read(saved / "weights.safetensors")
+    spoil(weights)
+    arrays.write(saved / "weights.safetensors", weights)
+    with pytest.raises(ValueError, match=rf"weights\.safetensors with .*{message}"):
+        teachers.load(saved)
+
+
+def test_no_description_is_refused(saved):
+    (saved / "teacher.json").unlink()
+    with pytest.raises(ValueError, match=r"a teacher's directory.*which has no teacher\.json\.$"):
+        teachers.load(saved)
+
+
+def test_a_directory_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Received: .*nowhere, which has no teacher\.json"):
+        teachers.load(tmp_path / "nowhere")
+
+
+def test_the_workdir_of_a_run_gets_the_directory_in_it(saved):
+    with pytest.raises(ValueError, match=rf"Did you mean {saved}\?"):
+        teachers.load(saved.parent)
+
+
+def test_a_description_cut_short_is_refused(saved):
+    path = saved / "teacher.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ValueError, match=r"Expected JSON. Received: .*teacher\.json"):
+        teachers.load(saved)
+
+
+@pytest.mark.parametrize("description", [[], {}, {"version": 2}])
+def test_another_version_is_refused(saved, description):
+    (saved / "teacher.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match=r"format version 1\. Received: .* of version (None|2): read"
+    ):
+        teachers.load(saved)
+
+
+def test_a_description_without_a_part_is_refused(saved):
+    change(saved, lambda description: description.pop("std"))
+    with pytest.raises(ValueError, match=r"teacher\.json without std"):
+        teachers.load(saved)
+
+
+def test_a_network_that_cannot_be_built_is_refused(saved):
+    change(saved, lambda description: description["backbone"]["config"].pop("block_type"))
+    with pytest.raises(ValueError, match=r"to describe a Backbone\. Received: what this"):
+        teachers.load(saved)
+
+
+def test_a_description_of_something_else_is_refused(saved):
+    change(saved, lambda description: description.update(backbone=description["head"]))
+    with pytest.raises(ValueError, match=r"to describe a Backbone\. Received: a Sequential"):
+        teachers.load(saved)
+
+
+def test_another_teacher_than_asked_for_is_refused(saved):
+    with pytest.raises(ValueError, match="Expected the teacher moco_v3_resnet50.*which holds toy"):
+        teachers.load(saved, "moco_v3_resnet50")
+
+
+def change(saved, edit):
+    description = json.loads((saved / "teacher.json").read_text())
+    edit(description)
+    (saved / "teacher.json").write_text(json.dumps(description))
+
+
+def fail(*_, **__):
+    raise OSError("disk full")

@@ -1,0 +1,157 @@
+"""The command line from outside: texts, exit statuses, no tracebacks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import flags
+import main
+from pcd_tf import plugins
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """Puts a function in the place of pretrain's `run`."""
+
+    def put(run):
+        monkeypatch.setitem(sys.modules, flags.job("pretrain").runner, SimpleNamespace(run=run))
+
+    return put
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"], ["--help"], ["-h"], ["--helpfull"]])
+def test_help_lists_the_jobs(arguments, capsys):
+    assert main.main(arguments) == 0
+    assert capsys.readouterr().out == flags.overview() + "\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["distill", "--help"], ["help", "distill"], ["distill", "--seed=1", "-h"]],
+)
+def test_help_of_a_job(arguments, capsys):
+    assert main.main(arguments) == 0
+    assert capsys.readouterr().out == flags.help_of(flags.job("distill")) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["distil"], "Did you mean 'distill'?"),
+        (["help", "exprt"], "Did you mean 'export'?"),
+        (["--workdir=x", "distill"], "Expected a job: distill, export, pretrain."),
+        (["distill", "--studnt=resnet18"], "Did you mean '--student'?"),
+        (["distill", "now"], "Received: 'now'."),
+        (["distill", "--temperature=0"], "3 settings cannot work:\n  teacher_checkpoint: expected"),
+    ],
+)
+def test_a_mistake_is_one_message_on_stderr_and_status_2(arguments, message, capsys):
+    assert main.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("main.py: ")
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_a_job_runs_with_its_config(job, tmp_path):
+    seen: list[Any] = []
+    job(seen.append)
+    assert main.main(["pretrain", f"--workdir={tmp_path}", "--seed=7"]) == 0
+    (config,) = seen
+    assert (config.workdir, config.seed) == (str(tmp_path), 7)
+    assert type(config) is flags.job("pretrain").config_class
+
+
+def test_bad_settings_stop_before_the_job_runs(job):
+    job(lambda config: fail(AssertionError("it ran")))
+    assert main.main(["pretrain", "--workdir=x", "--seed=-1"]) == 2
+
+
+def test_an_error_that_the_project_explains_has_no_traceback(job, capsys):
+    job(lambda config: plugins.load("pcd_tf.students", "resnet81"))
+    assert main.main(["pretrain", "--workdir=x"]) == 2
+    assert "Did you mean 'resnet18'?" in capsys.readouterr().err
+
+
+def test_a_missing_file_has_no_traceback(job, capsys):
+    job(lambda config: Path("/no/such/file").read_text())
+    assert main.main(["pretrain", "--workdir=x"]) == 2
+    assert "/no/such/file" in capsys.readouterr().err
+
+
+def test_debug_shows_where_an_error_was_raised(job):
+    job(lambda config: plugins.load("pcd_tf.students", "resnet81"))
+    with pytest.raises(ValueError, match="resnet81"):
+        main.main(["pretrain", "--workdir=x", "--debug"])
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes"), RuntimeError("x"), OSError("disk")])
+def test_an_error_of_a_library_keeps_its_traceback(job, error):
+    job(lambda config: fail(error))
+    with pytest.raises(type(error)):
+        main.main(["pretrain", "--workdir=x"])
+
+
+def test_a_bug_of_the_project_keeps_its_traceback(job):
+    bug = compile("int('x')", str(ROOT / "pcd_tf" / "plugins.py"), "exec")
+    job(lambda config: exec(bug))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main.main(["pretrain", "--workdir=x"])
+
+
+def test_the_keyboard_stops_without_traceback(job, capsys):
+    job(lambda config: fail(KeyboardInterrupt()))
+    assert main.main(["pretrain", "--workdir=x"]) == 130
+    assert "resumes" in capsys.readouterr().err
+
+
+def test_another_keras_backend_is_refused(job, monkeypatch, capsys):
+    job(lambda config: None)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert main.main(["pretrain", "--workdir=x"]) == 2
+    assert "Expected KERAS_BACKEND=tensorflow" in capsys.readouterr().err
+
+
+def test_the_environment_is_settled_before_the_job_runs(job, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    names = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
+    seen: list[str] = []
+    job(lambda config: seen.extend(os.environ[name] for name in names))
+    assert main.main(["pretrain", "--workdir=x"]) == 0
+    assert seen == ["tensorflow", "3"]
+
+
+def test_a_level_of_logging_that_was_asked_for_is_kept(job):
+    job(lambda config: None)
+    assert main.main(["pretrain", "--workdir=x"]) == 0
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"
+
+
+def test_as_a_program():
+    def run(*arguments):
+        command = [sys.executable, str(ROOT / "main.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("export", "--help").stdout == flags.help_of(flags.job("export")) + "\n"
+    wrong = run("export", "--workdir=/no/such/run")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n  ") == 2
