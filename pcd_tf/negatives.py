@@ -35,9 +35,7 @@ class NegativeQueue(keras.layers.Layer):
     def __init__(self, size: int, dim: int, seed: int | None = None, **kwargs):
         super().__init__(dtype="float32", trainable=False, **kwargs)
         if size < 1 or dim < 1:
-            raise ValueError(
-                f"`size` and `dim` must be positive. Received: size={size}, dim={dim}"
-            )
+            raise ValueError(f"`size` and `dim` must be positive. Received: size={size}, dim={dim}")
         self.size = size
         self.dim = dim
         self.seed = seed

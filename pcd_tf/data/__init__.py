@@ -4,9 +4,10 @@ Importing this package loads no TensorFlow; a source's module is imported when i
 
 Example:
     source = pcd_tf.data.build("folder", data_dir="~/photos", seed=0)
-    recipe = pcd_tf.data.BYOL
-    for batch in pcd_tf.data.two_views(source, recipe, image_size=224, global_batch_size=64, seed=0):
-        batch["images"]  # uint8 (64, 2, 224, 224, 3)
+    batches = pcd_tf.data.two_views(
+        source, pcd_tf.data.BYOL, image_size=224, global_batch_size=64, seed=0
+    )
+    next(iter(batches))["images"]  # uint8 (64, 2, 224, 224, 3)
 """
 
 import importlib
@@ -29,7 +30,7 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["build", "names", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["build", "names", *_PUBLIC]
 
 
 def names() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-# Only these are tried, whatever a file is called: Pillow hands some other formats to outside programs.
+# Only these are tried, whatever a file is called: Pillow gives some others to outside programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 _DAMAGED = (
@@ -47,7 +47,7 @@ def decode(
 
     Greyscale is repeated over the channels, transparency is laid over white, palettes and CMYK are
     converted (embedded colour profiles are not applied), 16 bits are scaled to 8, EXIF rotation is
-    undone, and an animation gives its first frame. A truncated file is an error, never half an image.
+    undone, and an animation gives its first frame. A truncated file is an error.
 
     Args:
         encoded: a path, or the bytes of a file.

@@ -81,10 +81,15 @@ def draw_photometric(view: ViewRecipe, rng: np.random.Generator) -> np.ndarray:
 
     Returns:
         float32 (8,): brightness, contrast, saturation (factors, 1 is none), hue (turns, 0 is none),
-        order (0 to 23, of the four before), grey (0 or 1), sigma (pixels, 0 is none), solarise (0 or 1).
+        order of these four (0 to 23), grey (0 or 1), sigma (pixels, 0 is none), solarise (0 or 1).
     """
     # All numbers are drawn whether used or not, so that one setting does not shift the next one's.
-    jitter, grey, blur, solarise = rng.random(4) < (view.jitter, view.grey, view.blur, view.solarise)
+    jitter, grey, blur, solarise = rng.random(4) < (
+        view.jitter,
+        view.grey,
+        view.blur,
+        view.solarise,
+    )
     strengths = np.array([view.brightness, view.contrast, view.saturation])
     factors = rng.uniform(np.maximum(1 - strengths, 0), 1 + strengths)
     hue = rng.uniform(-view.hue, view.hue)

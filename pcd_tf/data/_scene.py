@@ -43,7 +43,8 @@ def _dots(v: np.ndarray, u: np.ndarray) -> np.ndarray:
     return 4 * (0.4 - np.hypot(u - np.round(u), v - np.round(v)))
 
 
-# A shape is negative inside, in units of the radius; a texture changes sign where its tone does, in periods.
+# A shape is negative inside; it takes coordinates in radii. A texture is negative in one of its two
+# colours and positive in the other; it takes coordinates in periods.
 SHAPES: dict[str, Field] = {"disc": _disc, "square": _square, "star": _star, "triangle": _triangle}
 TEXTURES: dict[str, Field] = {"striped": _stripes, "checked": _checks, "dotted": _dots}
 
@@ -113,7 +114,8 @@ def _tones(
     rng: np.random.Generator, size: int, texture: Field, rows: slice, columns: slice
 ) -> np.ndarray:
     """Paints a rectangle with a texture in two random colours, float32 (h, w, 3)."""
-    y, x = _turned(rows, columns, *rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi))
+    origin_y, origin_x = rng.uniform(0, size, 2)
+    y, x = _turned(rows, columns, origin_y, origin_x, rng.uniform(0, 2 * np.pi))
     period = size * rng.uniform(*PERIOD)
     softness = 0.25 * period  # an edge is about a pixel wide
     tone = np.clip(0.5 + softness * texture(y / period, x / period), 0, 1)[:, :, None]

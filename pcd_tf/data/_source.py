@@ -38,7 +38,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
-        """Gives the records of one epoch, `num_examples` of them; `epoch` may be an int64 tensor."""
+        """Gives the `num_examples` records of one epoch; `epoch` may be an int64 tensor."""
 
     @abc.abstractmethod
     def payloads(self, indices: Sequence[int]) -> list[Any]:
@@ -128,5 +128,4 @@ def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf
 
     order = tf.numpy_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
     order = tf.ensure_shape(order, (num_examples,))
-    indices = tf.data.Dataset.from_tensor_slices(order)
-    return indices.map(lambda index: {"index": index, "payload": index})
+    return tf.data.Dataset.from_tensor_slices({"index": order, "payload": order})

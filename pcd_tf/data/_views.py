@@ -51,10 +51,12 @@ def two_views(
         batches = two_views(source, BYOL, image_size=224, global_batch_size=64, seed=0)
     """
     source.check(global_batch_size)
-    first_epoch, offset = divmod(start_step * global_batch_size, source.num_examples)
+    first_epoch, num_done = divmod(start_step * global_batch_size, source.num_examples)
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        return source.records(seed, epoch).map(lambda record: {**record, "epoch": epoch})
+        records = source.records(seed, epoch)
+        records = records.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
+        return records.map(lambda record: {**record, "epoch": epoch})
 
     def example_views(epoch: np.ndarray, index: np.ndarray, payload: Any) -> tuple[Any, ...]:
         return _make_views(source, recipe, image_size, seed, int(epoch), int(index), payload)
@@ -76,7 +78,7 @@ def two_views(
         "index": tf.TensorSpec((), tf.int64),
     }
     epochs = tf.data.Dataset.counter(first_epoch)
-    examples = epochs.flat_map(epoch_records).skip(offset)
+    examples = epochs.flat_map(epoch_records)
     examples = examples.map(views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
 

@@ -85,10 +85,12 @@ def _find_images(root: Path) -> tuple[list[str], int]:
     images: list[str] = []
     num_others = 0
     waiting = collections.deque([""])
-    seen: set[tuple[int, int]] = set()  # folders, so that a link to a folder above is no endless loop
+    seen: set[tuple[int, int]] = (
+        set()
+    )  # folders, so that a link to a folder above is no endless loop
     while waiting:
         folder = waiting.popleft()
-        status = os.stat(root / folder)
+        status = (root / folder).stat()
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -99,7 +101,7 @@ def _find_images(root: Path) -> tuple[list[str], int]:
             continue
         with entries:
             for entry in entries:
-                path = os.path.join(folder, entry.name)
+                path = f"{folder}{os.sep}{entry.name}" if folder else entry.name
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():

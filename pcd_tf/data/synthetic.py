@@ -1,4 +1,4 @@
-"""`--dataset=synthetic`: a small hard world, drawn on the fly from a seed; no files, no download."""
+"""`--dataset=synthetic`: a small hard world drawn on the fly; no files, no download."""
 
 import itertools
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ class SyntheticSource(Source):
     """Textured objects on textured backgrounds: twelve classes, four shapes in three textures.
 
     Neither colour nor texture alone tells a class: colours, lighting and noise are random, and
-    backgrounds wear the same textures. Objects differ in scale, rotation and proportions and hide one
-    another in part. An image is a function of (seed, split, index).
+    backgrounds wear the same textures. Objects differ in scale, rotation and proportions and partly
+    hide one another. An image is a function of (seed, split, index).
 
     Args:
         seed: which world, not negative.
@@ -69,10 +69,10 @@ class SyntheticSource(Source):
         """Draws an image and tells what is on it.
 
         Returns:
-            for n visible objects in H x W pixels: "image", uint8 (H, W, 3); "boxes", float32 (n, 4),
-            y0, x0, y1, x1 in pixels around what is visible; "labels", int64 (n,), indices into
-            `class_names`; "instance_masks", bool (n, H, W), what is visible; "semantic_map", uint8
-            (H, W), 0 the background and label + 1 an object.
+            a dict, for n objects in H x W pixels: "image", uint8 (H, W, 3); "boxes", float32
+            (n, 4), y0, x0, y1, x1 in pixels around what is visible; "labels", int64 (n,), indices
+            into `class_names`; "instance_masks", bool (n, H, W), what is visible; "semantic_map",
+            uint8 (H, W), 0 for the background and label + 1 for an object.
 
         Raises:
             IndexError: when there is no such image.

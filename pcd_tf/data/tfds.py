@@ -32,8 +32,8 @@ class TfdsSource(Source):
     """A split of a TensorFlow Datasets dataset, read as a stream of encoded images.
 
     A dataset that is not yet prepared is downloaded and prepared first. Shuffling is that of a
-    stream: the order of the files, then among the next 4096 records. One of the first 16 images that
-    can be decoded stands in for one that cannot.
+    stream: the order of the files, then among the next 4096 records. One of the first 16 images
+    that can be decoded stands in for one that cannot.
 
     Args:
         tfds_name: name, or name/config, or name/config:version.
@@ -48,7 +48,9 @@ class TfdsSource(Source):
         source = TfdsSource("cifar10", split="train[:1000]")
     """
 
-    def __init__(self, tfds_name: str, *, data_dir: str | None = None, split: str = "train") -> None:
+    def __init__(
+        self, tfds_name: str, *, data_dir: str | None = None, split: str = "train"
+    ) -> None:
         self._split = split
         self._builder = _prepared_builder(tfds_name, data_dir)
         info = self._builder.info

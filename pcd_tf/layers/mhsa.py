@@ -40,7 +40,9 @@ class MHSA(layers.Layer):
     def __init__(self, head_dim: int = 64, position: str = "none", **kwargs):
         super().__init__(**kwargs)
         if position not in ("none", "sincos"):
-            raise ValueError(f"`position` must be 'none' or 'sincos'. Received: position={position!r}")
+            raise ValueError(
+                f"`position` must be 'none' or 'sincos'. Received: position={position!r}"
+            )
         self.head_dim = head_dim
         self.position = position
 

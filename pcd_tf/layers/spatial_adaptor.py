@@ -6,6 +6,7 @@ import itertools
 import keras
 from keras import activations, layers, ops
 
+
 @keras.saving.register_keras_serializable(package="pcd_tf")
 class SpatialAdaptor(layers.Layer):
     """Applies a vector projection head at every pixel, so that the mean keeps the head's meaning.
@@ -128,18 +129,22 @@ def _chain(head):
     """The plain layers of a head in their order, nested models and ProjectionHeads opened."""
     if not hasattr(head, "layers"):
         return [head]
-    if isinstance(head, keras.models.Functional):
+    if isinstance(head, keras.Model) and not isinstance(head, keras.Sequential):
         _check_single_path(head)
     return [plain for layer in head.layers for plain in _chain(layer)]
 
 
 def _check_single_path(model):
-    for before, after in itertools.pairwise(model.layers):
-        if after.input is not before.output:
-            raise ValueError(
-                f"`SpatialAdaptor` expects a head that is one chain of layers. Received: {model.name!r}, "
-                f"where layer {after.name!r} does not take the output of {before.name!r} alone"
-            )
+    """Refuses functional models with branches, and subclassed ones, whose call cannot be read."""
+    is_functional = hasattr(model, "operations")
+    chained = is_functional and all(
+        after.input is before.output for before, after in itertools.pairwise(model.layers)
+    )
+    if not chained or len(model.operations) != len(model.layers):
+        raise ValueError(
+            "`SpatialAdaptor` expects a head that is one chain of layers: a Sequential, a functional "
+            f"model without branches, or a list of layers. Received: {model.name!r}, which is not"
+        )
 
 
 def _unsupported(layer, what):

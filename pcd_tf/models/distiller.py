@@ -66,17 +66,18 @@ class Distiller(keras.Model):
                 f"`pairing` must be one of {', '.join(PAIRINGS)}. Received: pairing={pairing!r}"
             )
         hidden, dim = teacher.hidden_units, teacher.embedding_dim
-        synchronized = _step.num_replicas() > 1
         self.teacher = teacher
         self.backbone = backbone
         self.mhsa = MHSA(name="mhsa") if mhsa else keras.layers.Identity(name="mhsa")
-        self.projection = ProjectionHead(hidden, dim, synchronized=synchronized, name="projection")
-        self.prediction = ProjectionHead(hidden, dim, synchronized=synchronized, name="prediction")
+        self.projection = ProjectionHead(hidden, dim, name="projection")
+        self.prediction = ProjectionHead(hidden, dim, name="prediction")
         self.queue = NegativeQueue(queue_size, dim, seed=seed, name="queue")
         self.views_to_images = _step.ViewsToImages(teacher.mean, teacher.std)
         self.pixel_loss = PixelContrastiveLoss(temperature)
         self._pair = PAIRINGS[pairing]
         self.build((None, None, None, 3))
+        for part in (self.backbone, self.projection, self.prediction):
+            _step.synchronize(part)
 
     def build(self, input_shape):
         map_shape = (None, None, None, self.backbone.output_shape[-1])
@@ -105,7 +106,9 @@ class Distiller(keras.Model):
             )  # [2B, H, W] each
             weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H, W]
             global_count = ops.maximum(_step.sum_over_replicas(ops.sum(weights)), 1.0)
-            loss = ops.sum(weights * values) / global_count  # the one reduction: by the global count
+            loss = (
+                ops.sum(weights * values) / global_count
+            )  # the one reduction: by the global count
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)

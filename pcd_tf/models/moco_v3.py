@@ -61,7 +61,6 @@ class MoCoV3(keras.Model):
         self.predictor = ProjectionHead(
             hidden_units,
             encoder.output_shape[-1],
-            synchronized=_step.num_replicas() > 1,
             name="predictor",
         )
         self.views_to_images = _step.ViewsToImages(mean, std)
@@ -69,6 +68,8 @@ class MoCoV3(keras.Model):
         self.momentum = momentum
         self.momentum_encoder.set_weights(self.encoder.get_weights())
         self.build((None, None, None, 3))
+        for part in (self.encoder, self.momentum_encoder, self.predictor):
+            _step.synchronize(part)
 
     def build(self, input_shape):
         self.predictor.build(self.encoder.output_shape)
@@ -132,6 +133,4 @@ class MoCoV3(keras.Model):
                     args=(source, momentum),
                 )
 
-        tf.distribute.get_replica_context().merge_call(
-            move, args=(ops.cast(momentum, "float32"),)
-        )
+        tf.distribute.get_replica_context().merge_call(move, args=(ops.cast(momentum, "float32"),))

@@ -1,7 +1,7 @@
 """Teachers: frozen backbones with the projection head of their pre-training, one file each."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
 
@@ -48,3 +48,12 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> "Teacher
     from pcd_tf.teachers import _teacher
 
     return _teacher.load(directory, name)
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the class on its first use (PEP 562): this package itself is loaded without Keras."""
+    if name == "Teacher":
+        from pcd_tf.teachers._teacher import Teacher
+
+        return Teacher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def quadrants(height: int = 32, width: int = 48) -> np.ndarray:
     return pixels
 
 
-def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
+def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return file.getvalue()
@@ -31,7 +32,7 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
 def palette(transparent: bool) -> bytes:
     image = Image.new("P", SIZE, 1)
     image.putpalette([0, 0, 0, 10, 200, 30])
-    return encoded(image, **({"transparency": bytes([255, 128])} if transparent else {}))
+    return encoded(image, transparency=bytes([255, 128])) if transparent else encoded(image)
 
 
 def animation() -> bytes:
@@ -88,7 +89,9 @@ def test_every_kind_becomes_rgb(kind: str):
     pixels = np.asarray(image)
     assert pixels.shape == (12, 16, 3)
     assert pixels.dtype == np.uint8
-    np.testing.assert_allclose(pixels.astype(int), np.broadcast_to(colour, (12, 16, 3)), atol=tolerance)
+    np.testing.assert_allclose(
+        pixels.astype(int), np.broadcast_to(colour, (12, 16, 3)), atol=tolerance
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -120,7 +123,9 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path, file_format:
             decode(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff", b"GIF89a", b"%!PS-Adobe-3.0"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\xff\xd8\xff", b"GIF89a", b"%!PS-Adobe-3.0"]
+)
 def test_what_is_no_image_is_an_error(content: bytes):
     with pytest.raises(DecodeError, match="Cannot decode photo 7"):
         decode(content, name="photo 7")
@@ -135,7 +140,8 @@ def test_a_missing_file_and_floating_point_pixels_are_errors(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("min_pixels", "size"), [(400 * 240, (400, 240)), (40000, (400, 240)), (20000, (200, 120)), (1500, (50, 30))]
+    ("min_pixels", "size"),
+    [(400 * 240, (400, 240)), (40000, (400, 240)), (20000, (200, 120)), (1500, (50, 30))],
 )
 def test_a_big_jpeg_may_be_decoded_smaller(min_pixels: int, size: tuple[int, int]):
     stored = encoded(Image.fromarray(quadrants(240, 400)), "JPEG", quality=95)
@@ -154,7 +160,8 @@ def test_pixels_become_rgb(shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((5, 7, 3), np.float32), np.zeros((5, 7, 2), np.uint8), np.zeros((0, 7, 3), np.uint8)]
+    "pixels",
+    [np.zeros((5, 7, 3), np.float32), np.zeros((5, 7, 2), np.uint8), np.zeros((0, 7, 3), np.uint8)],
 )
 def test_other_arrays_are_errors(pixels: np.ndarray):
     with pytest.raises(DecodeError, match=r"Cannot use photo 7: expected pixels of type uint8"):

@@ -1,0 +1,1 @@
+"""The jobs: `run(config)` of each, read from top to bottom."""

@@ -1,0 +1,53 @@
+"""Checkpoints of a run: model, optimizer and queue; never the teacher."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+NUM_KEPT = 2  # the last, and the one before it in case the machine dies while writing
+
+
+class Checkpoints:
+    """Writes and restores what a run needs to go on.
+
+    The step is the optimizer's; everything else random is a function of the step (see
+    `pcd_tf.data.two_views`), so nothing more is kept.
+
+    Args:
+        directory: where they are.
+        model: compiled keras.Model; its optimizer is built here.
+    """
+
+    def __init__(self, directory: Path, model: keras.Model):
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="run_step")
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self._step)
+        self._manager = tf.train.CheckpointManager(
+            checkpoint, str(directory), max_to_keep=NUM_KEPT, checkpoint_name="step"
+        )
+
+    def restore(self) -> int:
+        """Restores the last checkpoint, every variable of it; returns its step, 0 without one.
+
+        Raises:
+            ValueError: when the checkpoint does not fit the model.
+        """
+        path = self._manager.latest_checkpoint
+        if path is None:
+            return 0
+        try:
+            status = self._manager.checkpoint.restore(path)
+            status.assert_existing_objects_matched().assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"Expected a checkpoint of this model in {path}. Received: one that does not fit or "
+                f"cannot be read ({str(error).splitlines()[0]}). Remove it, or name another --workdir."
+            ) from error
+        return int(self._step.numpy())
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint of a step and removes all but the last few."""
+        self._step.assign(step)
+        self._manager.save(checkpoint_number=step)

@@ -1,0 +1,107 @@
+"""What a run tells while it goes: a progress bar, metrics.jsonl and TensorBoard."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import tensorflow as tf
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 30.0  # where the bar goes to a file
+
+# What the progress bar shows of the values, and how.
+_SHOWN = {"loss": "loss {:.3f}", "retrieval_top1": "top-1 {:.1%}"}
+
+
+class Logs:
+    """Tells how a run goes; a context manager.
+
+    Each line of metrics.jsonl is the state after a step: the model's values, learning_rate,
+    images_per_second and data_wait (share of the time spent waiting for data) since the line before.
+
+    Args:
+        metrics_file: the JSON-lines file; a resumed run's lines from its checkpoint on are replaced.
+        tensorboard: directory of the event files.
+        first_step, total_steps: where the run starts or goes on, and its length.
+        global_batch_size: images a step.
+    """
+
+    def __init__(
+        self,
+        metrics_file: Path,
+        tensorboard: Path,
+        *,
+        first_step: int,
+        total_steps: int,
+        global_batch_size: int,
+    ):
+        _drop_lines_after(metrics_file, first_step)
+        self._file = metrics_file.open("a")
+        self._writer = tf.summary.create_file_writer(str(tensorboard))
+        self._bar = tqdm(
+            total=total_steps,
+            initial=first_step,
+            unit="step",
+            mininterval=1.0 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            smoothing=0.3,  # so that the ETA forgets the first step, which builds the graph
+        )
+        self._global_batch_size = global_batch_size
+        self._last_step, self._last_time = first_step, time.perf_counter()
+        self._waited = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._file.close()
+        self._writer.close()
+
+    def advance(self, waited: float) -> None:
+        """Counts one step, and the seconds that it waited for data."""
+        self._waited += waited
+        self._bar.update()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes the values of a step everywhere, with the speed since the last time."""
+        now = time.perf_counter()
+        seconds = now - self._last_time
+        speed = (step - self._last_step) * self._global_batch_size / seconds
+        data_wait = self._waited / seconds
+        self._last_step, self._last_time, self._waited = step, now, 0.0
+        values = {**values, "images_per_second": speed, "data_wait": data_wait}
+
+        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        self._file.flush()
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        shown = [text.format(values[name]) for name, text in _SHOWN.items() if name in values]
+        shown += [f"{speed:.0f} images/s", f"data wait {data_wait:.0%}"]
+        self._bar.set_postfix_str(", ".join(shown), refresh=False)
+
+
+def read(metrics_file: Path) -> list[dict[str, float]]:
+    """Reads metrics.jsonl; a last line that was cut off is left out."""
+    if not metrics_file.is_file():
+        return []
+    lines = []
+    for line in metrics_file.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _drop_lines_after(metrics_file: Path, step: int) -> None:
+    kept = [json.dumps(line) + "\n" for line in read(metrics_file) if line["step"] <= step]
+    metrics_file.write_text("".join(kept))

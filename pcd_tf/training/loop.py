@@ -1,0 +1,88 @@
+"""The loop of a run: batches in, steps done, logged and kept."""
+
+import math
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from pcd_tf.training.checkpoints import Checkpoints
+from pcd_tf.training.logs import Logs
+
+
+def train(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    steps: range,
+    checkpoints: Checkpoints,
+    logs: Logs,
+    log_every: int,
+    checkpoint_every: int,
+) -> dict[str, float]:
+    """Runs the steps of a range, one batch each.
+
+    Values are fetched from the accelerator at the first step, every `log_every` steps and before each
+    checkpoint, not at each step, so that it is never kept waiting.
+
+    Args:
+        model: compiled, with a `train_step` that returns global means by name.
+        batches: the stream, starting at the first step's batch.
+        steps: those to run.
+        checkpoints: where to keep what was reached.
+        logs: where the values go.
+        log_every, checkpoint_every: in steps.
+
+    Returns:
+        the values of the last step.
+
+    Raises:
+        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+    """
+    strategy = model.distribute_strategy
+    iterator = iter(strategy.experimental_distribute_dataset(batches))
+    step_function = _step_function(model, strategy)
+    values: dict[str, float] = {}
+    for step in steps:
+        start = time.perf_counter()
+        batch = next(iterator)
+        waited = time.perf_counter() - start
+        outputs = step_function(batch)
+
+        done = step + 1
+        logs.advance(waited)
+        keep = done % checkpoint_every == 0 or done == steps.stop
+        if keep or done % log_every == 0 or step == steps.start:
+            values = {name: float(value) for name, value in outputs.items()}
+            _check_finite(values, done)
+            logs.write(done, {**values, "learning_rate": _rate(model.optimizer, step)})
+        if keep:
+            checkpoints.save(done)
+    return values
+
+
+def _step_function(model: keras.Model, strategy: tf.distribute.Strategy) -> Any:
+    @tf.function(jit_compile=model.jit_compile, reduce_retracing=True)
+    def step(batch: Any) -> dict[str, tf.Tensor]:
+        outputs = strategy.run(model.train_step, args=(batch,))
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, outputs, axis=None)
+
+    return step
+
+
+def _rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
+    """The learning rate of a step: the optimizer's own counter already stands at the next one."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = optimizer._learning_rate
+    return float(schedule(step) if callable(schedule) else schedule)
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(
+            f"Not finite at step {step}: {', '.join(wrong)}. The run stops; its last checkpoint is from "
+            "before. Lower --learning_rate, lengthen --warmup_epochs, or train with "
+            "--precision=float32; then name a new --workdir."
+        )

@@ -1,0 +1,110 @@
+"""What the training jobs share: from a compiled model to its trained end."""
+
+import keras
+
+from pcd_tf import data
+from pcd_tf.configs.training import TrainingConfig
+from pcd_tf.training import devices, pictures
+from pcd_tf.training import logs as run_logs
+from pcd_tf.training.checkpoints import Checkpoints
+from pcd_tf.training.loop import train
+from pcd_tf.training.run_directory import RunDirectory
+
+
+def open_source(config: TrainingConfig) -> data.Source:
+    """Opens the images that the settings name, and fails early when a run cannot use them."""
+    source = data.build(
+        config.dataset, data_dir=config.data_dir, tfds_name=config.tfds_name, seed=config.seed
+    )
+    source.check(config.global_batch_size)
+    return source
+
+
+def fit(
+    model: keras.Model,
+    source: data.Source,
+    recipe: data.Recipe,
+    config: TrainingConfig,
+    directory: RunDirectory,
+) -> list[dict[str, float]]:
+    """Trains from the last checkpoint, if any, to the end of the run, and draws the curves.
+
+    Args:
+        model: compiled with the optimizer of the whole run.
+        source, recipe: of the views.
+        config: of the run.
+        directory: created already.
+
+    Returns:
+        the lines of metrics.jsonl, one at least.
+    """
+    total_steps = config.total_steps(source.num_examples)
+    checkpoints = Checkpoints(directory.checkpoints, model)
+    first_step = checkpoints.restore()
+    if first_step:
+        print(f"Resumes at step {first_step} of {total_steps}.")
+    if first_step < total_steps:
+        batches = data.two_views(
+            source,
+            recipe,
+            image_size=config.image_size,
+            global_batch_size=config.global_batch_size,
+            seed=config.seed,
+            start_step=first_step,
+        )
+        with run_logs.Logs(
+            directory.metrics,
+            directory.tensorboard,
+            first_step=first_step,
+            total_steps=total_steps,
+            global_batch_size=config.global_batch_size,
+        ) as logs:
+            train(
+                model,
+                batches,
+                steps=range(first_step, total_steps),
+                checkpoints=checkpoints,
+                logs=logs,
+                log_every=config.log_every_steps,
+                checkpoint_every=config.checkpoint_every_steps,
+            )
+    if source.num_skipped:
+        print(f"{source.num_skipped} unreadable images were passed over; the log names them.")
+    return run_logs.read(directory.metrics)
+
+
+def describe(
+    config: TrainingConfig, source: data.Source, strategy: devices.Strategy, *, doing: str
+) -> None:
+    """Prints what is about to happen, before anything long."""
+    total = config.total_steps(source.num_examples)
+    epochs = total * config.global_batch_size / source.num_examples
+    print(
+        f"{doing}\n"
+        f"  images    {source.num_examples} of {source.name}, {config.image_size} px\n"
+        f"  length    {total} steps of {config.global_batch_size} images: {epochs:.3g} epochs, "
+        f"{config.warmup_steps(source.num_examples)} steps of warm-up\n"
+        f"  devices   {devices.describe(strategy)}, {config.precision}\n"
+        f"  workdir   {config.workdir}",
+        flush=True,
+    )
+
+
+def draw(
+    directory: RunDirectory,
+    source: data.Source,
+    networks: dict[str, object],
+    *,
+    image_size: int,
+    num_images: int = 6,
+) -> None:
+    """Draws what networks make of some images, spread over the source, without augmentation."""
+    step = max(1, source.num_examples // num_images)
+    indices = range(0, source.num_examples, step)[:num_images]
+    images = data.plain_images(source, image_size=image_size, indices=list(indices))
+    maps = {name: keras.ops.convert_to_numpy(network(images)) for name, network in networks.items()}
+    pictures.draw_maps(images, maps, directory.pictures / "principal_components.png")
+    middle = next(iter(maps.values())).shape[1] // 2
+    pictures.draw_similarity(
+        images, maps, directory.pictures / "similarity.png", pixel=(middle, middle)
+    )

@@ -1,0 +1,111 @@
+"""The directory of a run: what it holds, whether it may be resumed, when it is finished."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pcd_tf.settings import Settings
+
+_CONFIG = "config.json"
+_RESULT = "result.json"
+_PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy")
+# Settings that may change when a run is resumed: they change how it runs, not what it computes.
+_FREE = frozenset({"workdir", "log_every_steps", "checkpoint_every_steps", "strategy"})
+
+
+class RunDirectory:
+    """Opens a new run, or an unfinished one with the same settings.
+
+    Args:
+        path: the --workdir.
+        job: name of the job.
+        config: its settings; written to config.json.
+
+    Raises:
+        ValueError: when the directory holds a finished run, a run with other settings (they are
+            named), or something that is no run.
+    """
+
+    def __init__(self, path: str, job: str, config: Settings):
+        self.path = Path(path)
+        self.job = job
+        self._settings = dataclasses.asdict(config)
+        self.resumed = (self.path / _CONFIG).is_file()
+        if self.resumed:
+            self._check_same()
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(
+                f"Expected a new or empty directory, or an earlier run. Received: {self.path}, which "
+                f"holds something but no {_CONFIG}. Name another --workdir."
+            )
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.pictures = self.path / "pictures"
+        self.metrics = self.path / "metrics.jsonl"
+
+    def create(self, **facts: Any) -> None:
+        """Makes the directory and writes config.json; `facts` stand in it beside the settings."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.resumed:
+            return
+        content = {
+            "job": self.job,
+            "settings": self._settings,
+            **facts,
+            "versions": {name: metadata.version(name) for name in _PACKAGES}
+            | {"python": sys.version.split()[0]},
+            "git_revision": _git_revision(),
+        }
+        _write(self.path / _CONFIG, content)
+
+    def finish(self, **result: Any) -> None:
+        """Marks the run as finished: what stands in result.json is not trained on."""
+        _write(self.path / _RESULT, result)
+
+    def _check_same(self) -> None:
+        if (self.path / _RESULT).is_file():
+            raise ValueError(
+                f"The run in {self.path} is finished; it is left as it is. Name another --workdir, or "
+                "remove this one to repeat the run."
+            )
+        earlier = json.loads((self.path / _CONFIG).read_text())
+        if earlier["job"] != self.job:
+            raise ValueError(
+                f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier['job']} "
+                "run. Name another --workdir."
+            )
+        different = [
+            f"{name}: {earlier['settings'].get(name)!r} there, {value!r} now"
+            for name, value in self._settings.items()
+            if name not in _FREE and earlier["settings"].get(name) != value
+        ]
+        if different:
+            raise ValueError(
+                f"The unfinished run in {self.path} has other settings; it cannot be resumed:\n  "
+                + "\n  ".join(different)
+                + "\nGive the same settings, or name another --workdir."
+            )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def _git_revision() -> str | None:
+    """The project's commit, with -dirty when files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
