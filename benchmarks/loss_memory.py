@@ -15,7 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 TEMPERATURE = 0.2
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Plain against streamed pixel contrastive loss.")
     parser.add_argument("--pixels", type=int, default=1568, help="7 x 7 pixels of 32 images")
     parser.add_argument("--negatives", type=int, default=65536)
     parser.add_argument("--dim", type=int, default=256)
@@ -57,11 +59,11 @@ def main():
         args.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def time_alternately(args):
+def time_alternately(args: argparse.Namespace) -> dict[str, float]:
     steps, inputs = forms(), arrays(args)
     for step in steps.values():
         step(*inputs)
-    seconds = {form: [] for form in steps}
+    seconds: dict[str, list[float]] = {form: [] for form in steps}
     for _ in range(args.rounds):
         for form, step in steps.items():
             start = time.perf_counter()
@@ -70,20 +72,21 @@ def time_alternately(args):
     return {form: statistics.median(values) for form, values in seconds.items()}
 
 
-def memory_in_fresh_process(form):
+def memory_in_fresh_process(form: str) -> float:
     """Extra peak memory of one form, in MB; each form needs its own process high-water mark."""
     command = [sys.executable, *sys.argv, f"--memory_of={form}"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(output))
 
 
-def peak_memory(args):
+def peak_memory(args: argparse.Namespace) -> float:
     inputs = arrays(args)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     forms()[args.memory_of](*inputs)[1].numpy()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def arrays(args):
+def arrays(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     import keras
 
     maps = (1, 1, args.pixels, args.dim)
@@ -94,22 +97,22 @@ def arrays(args):
     )
 
 
-def forms():
+def forms() -> dict[str, Callable[..., tuple[Any, Any]]]:
     """The two forms as compiled steps that return the values and the student's gradient."""
     import tensorflow as tf
     from keras import ops
 
     from pcd_tf.losses import PixelContrastiveLoss
 
-    def plain(student, teacher, negatives):
+    def plain(student: Any, teacher: Any, negatives: Any) -> Any:
         s, t, n = (ops.normalize(x, axis=-1) for x in (student, teacher, negatives))
         positive = ops.sum(s * t, axis=-1, keepdims=True)  # [1, 1, P, 1]
         logits = ops.concatenate([positive, ops.matmul(s, ops.transpose(n))], axis=-1) / TEMPERATURE
         return ops.logsumexp(logits, axis=-1) - logits[..., 0]
 
-    def step(loss):
+    def step(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
         @tf.function
-        def run(student, teacher, negatives):
+        def run(student: Any, teacher: Any, negatives: Any) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
                 tape.watch(student)
                 values = loss(student, teacher, negatives)

@@ -1,5 +1,7 @@
 """The pixel contrastive loss, streamed over the negatives."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -7,9 +9,12 @@ from keras import ops
 # smallest term is exp(-2 / T): temperatures below 2 / 87 would lose terms silently.
 MIN_TEMPERATURE = 0.025
 
-# Negatives multiplied at a time. Large enough for full matrix-unit use, small enough that a block of
-# logits (pixels x BLOCK x 4 bytes) stays in a few tens of MB; see benchmarks/loss_memory.py.
+# Negatives multiplied at a time. Large enough for full matrix-unit use, small enough that a block
+# of logits (pixels x BLOCK x 4 bytes) stays in a few tens of MB; see benchmarks/loss_memory.py.
 BLOCK = 2048
+
+# Vectors whose squared norm is not above this count as zero.
+_ZERO = 1e-24
 
 
 @keras.saving.register_keras_serializable(package="pcd_tf")
@@ -48,22 +53,24 @@ class PixelContrastiveLoss:
         TensorShape([2, 7, 7])
     """
 
-    def __init__(self, temperature: float = 0.2):
+    def __init__(self, temperature: float = 0.2) -> None:
         if not temperature >= MIN_TEMPERATURE:
             raise ValueError(
-                f"`temperature` must be at least {MIN_TEMPERATURE}: below it, float32 loses terms of "
-                f"the sum over negatives. Received: temperature={temperature}"
+                f"`temperature` must be at least {MIN_TEMPERATURE}: below it, float32 loses terms "
+                f"of the sum over negatives. Received: temperature={temperature}"
             )
         self.temperature = float(temperature)
 
-    def __call__(self, student, teacher, negatives):
+    def __call__(self, student: Any, teacher: Any, negatives: Any) -> Any:
         return self.with_scores(student, teacher, negatives)[0]
 
-    def with_scores(self, student, teacher, negatives):
+    def with_scores(self, student: Any, teacher: Any, negatives: Any) -> tuple[Any, Any, Any]:
         """Returns the loss and, from the same pass, the cosines that the metrics need.
 
         Args:
-            student, teacher, negatives: as in the call.
+            student: float (B, H, W, D), any norm.
+            teacher: float (B, H, W, D), any norm.
+            negatives: float (K, D), any norm.
 
         Returns:
             Three float32 (B, H, W): the loss, the cosine with the teacher's pixel, the cosine with
@@ -80,19 +87,19 @@ class PixelContrastiveLoss:
         scores = ops.stop_gradient(columns)
         return columns[..., 0], scores[..., 1], scores[..., 2]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"temperature": self.temperature}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "PixelContrastiveLoss":
         return cls(**config)
 
 
-def _streamed(student, teacher, negatives, temperature):
-    """[P, D], [P, D], [K, D] -> [P, 3]: loss, cosine with the teacher, best cosine with a negative."""
+def _streamed(student: Any, teacher: Any, negatives: Any, temperature: float) -> Any:
+    """[P, D], [P, D], [K, D] -> [P, 3]: loss, cosine with teacher, best cosine with a negative."""
 
     @ops.custom_gradient
-    def compute(student):
+    def compute(student: Any) -> Any:
         positive = ops.sum(student * teacher, axis=-1)  # [P]
         total, pull, best = _sum_over_negatives(student, negatives, temperature)
         own = ops.exp((positive - 1.0) / temperature)  # [P]
@@ -102,7 +109,7 @@ def _streamed(student, teacher, negatives, temperature):
             (pull + own[:, None] * teacher) / total[:, None] - teacher
         ) / temperature  # [P, D]
 
-        def grad(*args, upstream=None):
+        def grad(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:  # TensorFlow and JAX pass it by position, PyTorch by name
                 (upstream,) = args
             return upstream[:, :1] * gradient  # [P, D]; the scores carry no gradient
@@ -112,7 +119,7 @@ def _streamed(student, teacher, negatives, temperature):
     return compute(student)
 
 
-def _sum_over_negatives(student, negatives, temperature):
+def _sum_over_negatives(student: Any, negatives: Any, temperature: float) -> tuple[Any, Any, Any]:
     """Adds up over all negatives, a block at a time.
 
     With e_k = exp((s.n_k - 1) / T), returns sum_k e_k (P,), sum_k e_k n_k (P, D) and the largest
@@ -121,7 +128,7 @@ def _sum_over_negatives(student, negatives, temperature):
     num_negatives = negatives.shape[0]
     num_blocks, rest = divmod(num_negatives, BLOCK)
 
-    def add(block, sums):
+    def add(block: Any, sums: Any) -> Any:
         total, pull, largest = sums
         block = _unit(block)  # [b, D]
         terms = ops.exp(
@@ -133,7 +140,7 @@ def _sum_over_negatives(student, negatives, temperature):
             ops.maximum(largest, ops.max(terms, axis=-1)),
         )
 
-    def add_numbered(i, sums):
+    def add_numbered(i: Any, sums: Any) -> Any:
         return add(ops.slice(negatives, (i * BLOCK, 0), (BLOCK, negatives.shape[1])), sums)
 
     row = ops.zeros_like(student[:, 0])  # [P]
@@ -146,12 +153,18 @@ def _sum_over_negatives(student, negatives, temperature):
     return total, pull, 1.0 + temperature * ops.log(largest)
 
 
-def _unit(vectors):
-    """[N, D] -> [N, D] float32 of unit norm (zero vectors stay zero)."""
-    return ops.normalize(ops.cast(vectors, "float32"), axis=-1)
+def _unit(vectors: Any) -> Any:
+    """[N, D] -> [N, D] float32 of unit norm; zero vectors stay zero, their gradient moderate.
+
+    `ops.normalize` multiplies the gradient of a zero vector by 1e7, and a pixel is zero as soon as
+    no hidden unit of the prediction head is active there.
+    """
+    vectors = ops.cast(vectors, "float32")
+    square = ops.sum(ops.square(vectors), axis=-1, keepdims=True)  # [N, 1]
+    return vectors * ops.rsqrt(ops.where(square > _ZERO, square, 1.0))
 
 
-def _check_shapes(student, teacher, negatives):
+def _check_shapes(student: Any, teacher: Any, negatives: Any) -> None:
     fits = (
         len(student.shape) == len(teacher.shape) == 4
         and len(negatives.shape) == 2
@@ -163,7 +176,8 @@ def _check_shapes(student, teacher, negatives):
     )
     if not fits or not negatives.shape[0]:
         raise ValueError(
-            "`PixelContrastiveLoss` expects student and teacher maps of one shape (B, H, W, D) and at "
-            f"least one negative (K, D). Received: student {tuple(student.shape)}, "
-            f"teacher {tuple(teacher.shape)}, negatives {tuple(negatives.shape)}"
+            "`PixelContrastiveLoss` expects student and teacher maps of one shape (B, H, W, D) and "
+            "at least one negative (K, D), K known. "
+            f"Received: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}, "
+            f"negatives {tuple(negatives.shape)}"
         )

@@ -1,5 +1,7 @@
 """NegativeQueue: the negatives of the last images, the same on every replica."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,12 +10,12 @@ from keras import ops
 class NegativeQueue(keras.layers.Layer):
     """First-in, first-out queue of unit vectors.
 
-    Holds negatives of many more images than a batch has. Any number of keys may be enqueued at once;
-    of more keys than places, the last ones stay. Under tf.distribute, gather the keys of all replicas
-    before `enqueue`: then every replica writes the same vectors, and the queue stays one.
+    Holds negatives of many more images than a batch has. Any number of keys may be enqueued at
+    once; of more keys than places, the last ones stay. Under tf.distribute, gather the keys of all
+    replicas before `enqueue`: then every replica writes the same vectors, and the queue stays one.
     Source: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", 2020,
-    arXiv 1911.05722, section 3.1; size 65536 and random unit vectors at the start as the authors' code
-    of PCD has.
+    arXiv 1911.05722, section 3.1; size 65536 and random unit vectors at the start as the authors'
+    code of PCD has.
 
     Shapes: K places, D embedding, N keys.
 
@@ -32,7 +34,7 @@ class NegativeQueue(keras.layers.Layer):
         (8, 4)
     """
 
-    def __init__(self, size: int, dim: int, seed: int | None = None, **kwargs):
+    def __init__(self, size: int, dim: int, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(dtype="float32", trainable=False, **kwargs)
         if size < 1 or dim < 1:
             raise ValueError(f"`size` and `dim` must be positive. Received: size={size}, dim={dim}")
@@ -58,9 +60,10 @@ class NegativeQueue(keras.layers.Layer):
         )
         self.built = True
 
-    def enqueue(self, keys) -> None:
+    def enqueue(self, keys: Any) -> None:
         """Writes keys (N, D), any norm, over the oldest vectors."""
-        if len(keys.shape) != 2 or keys.shape[-1] != self.dim:
+        # Gathered keys come without a static shape; a wrong one of theirs fails at the update.
+        if len(keys.shape) != 2 or keys.shape[-1] not in (None, self.dim):
             raise ValueError(
                 f"`keys` must have shape (N, {self.dim}). Received: {tuple(keys.shape)}"
             )
@@ -73,7 +76,7 @@ class NegativeQueue(keras.layers.Layer):
         self.vectors.assign(ops.scatter_update(self.vectors, places, kept))
         self.next_place.assign((self.next_place + num_keys) % self.size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dtype"], config["trainable"]
         return {**config, "size": self.size, "dim": self.dim, "seed": self.seed}

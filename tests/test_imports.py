@@ -30,7 +30,12 @@ GROUPS = [
 ]
 RANK = {package: rank for rank, group in enumerate(GROUPS) for package in group.split()}
 # What the files of a package share.
-SHARED = {"pcd_tf.configs.training", "flags.common"}
+SHARED = {
+    "pcd_tf.configs.training",
+    "pcd_tf.training.checkpoints",
+    "pcd_tf.training.logs",
+    "flags.common",
+}
 
 # Where a library may be imported; everywhere when it is not named here.
 PLACES = {

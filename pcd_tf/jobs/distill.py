@@ -60,7 +60,7 @@ def run(config: Config) -> None:
         "teacher": lambda images: teacher((images - teacher.mean) / teacher.std),
         "student": lambda images: model((images - teacher.mean) / teacher.std),
     }
-    training.draw(directory, source, networks, image_size=2 * config.image_size)
+    training.draw(directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size)
     directory.finish(first=lines[0], last=lines[-1], num_skipped=source.num_skipped)
     _report(config, directory, lines, chance)
 

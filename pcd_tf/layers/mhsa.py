@@ -1,6 +1,7 @@
 """MHSA: multi-head self-attention over the pixels of a map."""
 
 import math
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -10,9 +11,9 @@ from keras import layers, ops
 class MHSA(layers.Layer):
     """Relates the pixels of the student's map by self-attention and widens its receptive field.
 
-    Pre-norm and residual, y = x + out(attention(norm(x))), with the output projection at zero at the
-    start, so that plugging it in changes nothing at step 0. Used behind the student's backbone during
-    distillation and thrown away afterwards.
+    Pre-norm and residual, y = x + out(attention(norm(x))), with the output projection at zero at
+    the start, so that plugging it in changes nothing at step 0. Used behind the student's backbone
+    during distillation and thrown away afterwards.
     Source: the module is of Huang & Guo, "Pixel-Wise Contrastive Distillation", 2023, arXiv
     2211.00218; its widths there are not known to us: heads of 64 channels, the pre-norm form, the
     zero start and the optional position encoding are this project's.
@@ -30,15 +31,18 @@ class MHSA(layers.Layer):
         float (B, H, W, C).
 
     Raises:
-        ValueError: when position is unknown, or "sincos" is asked of channels not divisible by 4.
+        ValueError: when head_dim is below 1, position is unknown, or "sincos" is asked of channels
+            not divisible by 4.
 
     Example:
         >>> MHSA()(keras.random.normal((2, 7, 7, 128))).shape
         TensorShape([2, 7, 7, 128])
     """
 
-    def __init__(self, head_dim: int = 64, position: str = "none", **kwargs):
+    def __init__(self, head_dim: int = 64, position: str = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if head_dim < 1:
+            raise ValueError(f"`head_dim` must be at least 1. Received: head_dim={head_dim}")
         if position not in ("none", "sincos"):
             raise ValueError(
                 f"`position` must be 'none' or 'sincos'. Received: position={position!r}"
@@ -46,11 +50,11 @@ class MHSA(layers.Layer):
         self.head_dim = head_dim
         self.position = position
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         channels = input_shape[-1]
         if self.position == "sincos" and channels % 4:
             raise ValueError(
-                "`position='sincos'` needs channels divisible by 4 (sine and cosine of y and of x). "
+                "`position='sincos'` needs channels divisible by 4: sine and cosine of y and x. "
                 f"Received: {channels} channels"
             )
         self.num_heads = max(1, channels // self.head_dim)
@@ -65,11 +69,11 @@ class MHSA(layers.Layer):
         self.out.build((*input_shape[:-1], width))
         self.built = True
 
-    def call(self, inputs):
-        height, width, channels = *ops.shape(inputs)[1:3], inputs.shape[-1]
+    def call(self, inputs: Any) -> Any:
+        height, width = ops.shape(inputs)[1:3]
         x = self.norm(inputs)
         if self.position == "sincos":
-            x = x + ops.cast(_sincos(height, width, channels), x.dtype)
+            x = x + ops.cast(_sincos(height, width, inputs.shape[-1]), x.dtype)
         qkv = ops.reshape(
             self.qkv(x), (-1, height * width, 3, self.num_heads, self.head_dim)
         )  # [B, H*W, 3, heads, head_dim]
@@ -81,15 +85,15 @@ class MHSA(layers.Layer):
         )  # [B, H, W, heads * head_dim]
         return inputs + self.out(attended)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "head_dim": self.head_dim, "position": self.position}
 
 
-def _sincos(height, width, channels):
-    """2-D sine-cosine position, (H, W, C): a quarter of the channels each sin y, cos y, sin x, cos x.
+def _sincos(height: Any, width: Any, channels: int) -> Any:
+    """2-D sine-cosine position, (H, W, C): a quarter of C for each of sin y, cos y, sin x, cos x.
 
     Source: Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762, section 3.5 (base
     10000), taken per axis as in MoCo v3's ViT.

@@ -1,13 +1,16 @@
 """ProjectionHead: the MLP behind a backbone, on vectors or at each pixel."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable(package="pcd_tf")
 class ProjectionHead(layers.Layer):
-    """Dense -> BatchNormalization -> ReLU, repeated, then a last Dense: the head of MoCo v3 and PCD.
+    """Maps features to an embedding by an MLP, the head of MoCo v3 and of PCD.
 
+    Dense -> BatchNormalization -> ReLU, repeated, then a last Dense.
     On a map the same MLP works at each pixel (a stack of 1x1 convolutions) and its
     BatchNormalization counts every pixel as an example. Dense layers carry no bias, as the
     BatchNormalization behind them has one, and MoCo v3's last layer has none either.
@@ -20,8 +23,8 @@ class ProjectionHead(layers.Layer):
         hidden_units: int, width of the hidden layers.
         output_units: int, D.
         num_layers: int, number of Dense layers, at least 1; 2 by default.
-        last_norm: bool, whether a BatchNormalization without scale and shift stands behind the last
-            Dense, as in MoCo v3's projector; False by default.
+        last_norm: bool, whether a BatchNormalization without scale and shift stands behind the
+            last Dense, as in MoCo v3's projector; False by default.
         synchronized: bool, statistics over all replicas in training; False by default.
 
     Call arguments:
@@ -47,8 +50,8 @@ class ProjectionHead(layers.Layer):
         num_layers: int = 2,
         last_norm: bool = False,
         synchronized: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"`num_layers` must be at least 1. Received: num_layers={num_layers}")
@@ -67,10 +70,10 @@ class ProjectionHead(layers.Layer):
         if last_norm:
             self.mlp.add(self._norm(last, affine=False))
 
-    def _dense(self, i, units):
+    def _dense(self, i: int, units: int) -> Any:
         return layers.Dense(units, use_bias=False, name=f"dense_{i}", dtype=self.dtype_policy)
 
-    def _norm(self, i, affine=True):
+    def _norm(self, i: int, affine: bool = True) -> Any:
         return layers.BatchNormalization(
             momentum=0.9,  # PyTorch's momentum 0.1 and epsilon 1e-5, as the published heads have
             epsilon=1e-5,
@@ -82,24 +85,24 @@ class ProjectionHead(layers.Layer):
         )
 
     @property
-    def layers(self) -> list[layers.Layer]:
-        """The plain Keras layers in their order; `keras.Sequential(head.layers)` is a vector head."""
+    def layers(self) -> list[Any]:
+        """The plain Keras layers in order; `keras.Sequential(head.layers)` is a vector head."""
         return self.mlp.layers
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.mlp.build((None, input_shape[-1]))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, inputs.shape[-1]))  # [B*H*W, C]
         x = self.mlp(x, training=training)
         return ops.reshape(x, (*shape[:-1], self.output_units))  # [B, (H, W,) D]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.output_units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "hidden_units": self.hidden_units,

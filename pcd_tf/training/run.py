@@ -10,6 +10,9 @@ from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.loop import train
 from pcd_tf.training.run_directory import RunDirectory
 
+# Pictures show images at this multiple of the training size, for maps with more pixels to look at.
+PICTURE_SCALE = 4
+
 
 def open_source(config: TrainingConfig) -> data.Source:
     """Opens the images that the settings name, and fails early when a run cannot use them."""

@@ -55,6 +55,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], int]] = {
     "grey jpeg": (lambda: encoded(Image.new("L", SIZE, 77), "JPEG"), (77, 77, 77), 1),
     "grey alpha": (lambda: encoded(Image.new("LA", SIZE, (0, 102))), (153, 153, 153), 1),
     "grey 16 bits": (lambda: grey_16_bits(40000), (156, 156, 156), 0),
+    "grey 16 bits, rounded": (lambda: grey_16_bits(51500), (200, 200, 200), 0),
     "grey 16 bits, white": (lambda: grey_16_bits(65535), (255, 255, 255), 0),
     "grey 16 bits, dark": (lambda: grey_16_bits(300), (1, 1, 1), 0),
     "rgb 16 bits": (lambda: rgb_16_bits(65535, 40000, 1000), (255, 156, 4), 1),
