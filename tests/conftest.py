@@ -11,6 +11,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+from pcd_tf.training import devices
+
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
@@ -39,8 +41,8 @@ def _fresh_keras():
 
 @pytest.fixture
 def two_replicas():
-    """A MirroredStrategy over the two logical CPUs."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    """The MirroredStrategy over the two logical CPUs; there may be only one in a process."""
+    return devices.strategy("mirrored", num_virtual_devices=2)
 
 
 @pytest.fixture(scope="session")

@@ -81,8 +81,7 @@ def test_nothing_is_trained_and_no_gradient_flows() -> None:
     assert tape.gradient(total, keys) is None
 
 
-@pytest.mark.parametrize("num_keys", [2, 3, SIZE])
-def test_replicas_hold_one_queue(two_replicas: Any, num_keys: int) -> None:
+def test_replicas_hold_one_queue(two_replicas: Any) -> None:
     with two_replicas.scope():
         queue = NegativeQueue(SIZE, DIM, seed=1)
     single = NegativeQueue(SIZE, DIM, seed=1)
@@ -96,7 +95,7 @@ def test_replicas_hold_one_queue(two_replicas: Any, num_keys: int) -> None:
 
         return two_replicas.run(on_replica, args=(keys,))
 
-    for step in range(3):
+    for step, num_keys in enumerate([2, 3, 3, SIZE]):
         parts = [random_keys(num_keys, seed=2 * step + replica) for replica in range(2)]
         keys = two_replicas.experimental_distribute_values_from_function(
             lambda context, parts=parts: tf.constant(parts[context.replica_id_in_sync_group])
@@ -108,6 +107,14 @@ def test_replicas_hold_one_queue(two_replicas: Any, num_keys: int) -> None:
             np.testing.assert_allclose(vectors, single.vectors, rtol=1e-5, atol=1e-6)
         places = two_replicas.experimental_local_results(queue.next_place.value)
         assert [int(place) for place in places] == [int(single.next_place)] * 2
+
+
+def test_keys_of_a_wrong_width_that_tracing_cannot_see() -> None:
+    enqueue = tf.function(
+        NegativeQueue(SIZE, DIM).enqueue, input_signature=[tf.TensorSpec((None, None))]
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        enqueue(np.ones((2, 2 * DIM), "float32"))
 
 
 def test_checkpoint_keeps_vectors_and_place(tmp_path: Path) -> None:

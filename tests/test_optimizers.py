@@ -160,8 +160,8 @@ def test_trains_under_mixed_float16() -> None:
 
 
 @pytest.mark.parametrize("wrap", [False, True], ids=["plain", "loss_scale"])
-def test_two_replicas_take_the_step_of_one(wrap: bool) -> None:
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_two_replicas_take_the_step_of_one(wrap: bool, two_replicas) -> None:
+    strategy = two_replicas
     weights, steps = random_arrays(0), [random_arrays(k + 1) for k in range(3)]
     scale = 2.0**15 if wrap else 1.0
     with strategy.scope():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pcd_tf import plugins
 
 if TYPE_CHECKING:
-    from pcd_tf.data._source import Source
+    from pcd_tf.data._source import Source as Source
 
 _PUBLIC = {
     "BYOL": "_recipe",

@@ -48,6 +48,11 @@ class Source(abc.ABC):
     def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
         """Makes one upright RGB image; see `decode` for `min_pixels`. Raises DecodeError."""
 
+    def examples_to_show(self, count: int) -> list[int]:
+        """Chooses at most `count` indices for pictures, spread evenly over the source."""
+        count = min(count, self.num_examples)
+        return [place * self.num_examples // count for place in range(count)]
+
     def replacements(self, index: int) -> Iterable[tuple[int, Any]]:
         """Gives (index, payload) to try, in this order, in place of an unreadable image."""
         del index

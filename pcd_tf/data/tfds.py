@@ -99,6 +99,10 @@ class TfdsSource(Source):
                 found[index] = record["payload"].numpy()
         return [found[index] for index in indices]
 
+    def examples_to_show(self, count: int) -> list[int]:
+        """Chooses the first ones: others of a stream cost reading all before them."""
+        return list(range(min(count, self.num_examples)))
+
     def open(
         self,
         index: int,

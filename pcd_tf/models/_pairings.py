@@ -5,24 +5,28 @@ maps (B, 2, H, W, D) and the batch of views, and returns student pixels, teacher
 (B, 2, H, W, D), and weights float32 (B, 2): 0 where a pair has no meaning.
 """
 
+from typing import Any
+
 from keras import ops
 
 from pcd_tf import correspondence
 
+Pixels = tuple[Any, Any, Any]  # student, teacher, weights
 
-def same(student, teacher, batch):
+
+def same(student: Any, teacher: Any, batch: Any) -> Pixels:
     """The same place in the same view: l(s1, t1) + l(s2, t2)."""
     del batch
     return student, teacher, ops.ones(ops.shape(student)[:2], "float32")
 
 
-def index(student, teacher, batch):
+def index(student: Any, teacher: Any, batch: Any) -> Pixels:
     """The same row and column of the other view, as the authors' code: l(s1, t2) + l(s2, t1)."""
     del batch
     return student, teacher[:, ::-1], ops.ones(ops.shape(student)[:2], "float32")
 
 
-def aligned(student, teacher, batch):
+def aligned(student: Any, teacher: Any, batch: Any) -> Pixels:
     """The same place of the image in the other view: l(s1, t2) + l(s2, t1) on the overlap."""
     boxes, flips = batch["boxes"], batch["flips"]
     height, width = student.shape[2:4]

@@ -1,5 +1,7 @@
 """Distiller: a student learns from a frozen teacher, pixel by pixel."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -12,16 +14,17 @@ from pcd_tf.models._pairings import PAIRINGS
 from pcd_tf.negatives import NegativeQueue
 
 
-class Distiller(keras.Model):
+class Distiller(_step.TwoViewModel):
     """Trains a student backbone by Pixel-Wise Contrastive Distillation.
 
-    The student is backbone -> MHSA -> projection head -> prediction head, both heads per-pixel MLPs of
-    the teacher's widths; only the backbone is kept in the end. The teacher is a plain object, so it is
-    neither trained nor saved with the model. Negatives are the spatial means of the teacher's maps of
-    earlier images' first views. Use it with `fit` on batches of `pcd_tf.data.two_views`; build it
-    under the strategy's scope.
-    Source: Huang & Guo, "Pixel-Wise Contrastive Distillation", ICCV 2023, arXiv 2211.00218. Both views
-    go through the student as one batch, so its BatchNorm sees both at once (this project's choice).
+    The student is backbone -> MHSA -> projection head -> prediction head, both heads per-pixel
+    MLPs of the teacher's widths; only the backbone is kept in the end. The teacher is a plain
+    object, so it is neither trained nor saved with the model. Negatives are the spatial means of
+    the teacher's maps of earlier images' first views. Use it with `fit` on batches of
+    `pcd_tf.data.two_views`; build and compile it under the strategy's scope.
+    Source: Huang & Guo, "Pixel-Wise Contrastive Distillation", ICCV 2023, arXiv 2211.00218. Both
+    views go through the student as one batch, so its BatchNorm sees both at once (this project's
+    choice).
 
     Shapes: B images, two views each, S pixels a side; H x W pixels of a map, D embedding.
 
@@ -51,15 +54,15 @@ class Distiller(keras.Model):
 
     def __init__(
         self,
-        teacher,
-        backbone,
+        teacher: Any,
+        backbone: Any,
         *,
         queue_size: int = 65536,
         temperature: float = 0.2,
         pairing: str = "same",
         mhsa: bool = True,
         seed: int | None = None,
-    ):
+    ) -> None:
         super().__init__(name="distiller")
         if pairing not in PAIRINGS:
             raise ValueError(
@@ -79,20 +82,21 @@ class Distiller(keras.Model):
         for part in (self.backbone, self.projection, self.prediction):
             _step.synchronize(part)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
+        del input_shape  # any images
         map_shape = (None, None, None, self.backbone.output_shape[-1])
         self.mhsa.build(map_shape)
         self.projection.build(map_shape)
         self.prediction.build((None, None, None, self.queue.dim))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         x = self.backbone(inputs, training=training)  # [B, H, W, C]
         x = self.mhsa(x)  # [B, H, W, C]
         return self.prediction(self.projection(x, training=training), training=training)
 
-    def train_step(self, data):
-        """One step on a replica's batch of views; returns what `fit` logs, global means."""
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on a replica's batch of views; returns what `fit` logs, means over replicas."""
         images = self.views_to_images(data)  # [2B, S, S, 3]
         teacher_maps = self.teacher(images)  # [2B, H, W, D]
         with tf.GradientTape() as tape:
@@ -106,9 +110,7 @@ class Distiller(keras.Model):
             )  # [2B, H, W] each
             weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H, W]
             global_count = ops.maximum(_step.sum_over_replicas(ops.sum(weights)), 1.0)
-            loss = (
-                ops.sum(weights * values) / global_count
-            )  # the one reduction: by the global count
+            loss = ops.sum(weights * values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
@@ -125,17 +127,15 @@ class Distiller(keras.Model):
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
 
 
-def _by_view(maps):
-    """[2B, H, W, D] -> [B, 2, H, W, D]"""
-    return ops.reshape(maps, (-1, 2, *maps.shape[1:]))
+def _by_view(maps: Any) -> Any:
+    return ops.reshape(maps, (-1, 2, *maps.shape[1:]))  # [2B, H, W, D] -> [B, 2, H, W, D]
 
 
-def _all_views(maps):
-    """[B, 2, H, W, D] -> [2B, H, W, D]"""
-    return ops.reshape(maps, (-1, *maps.shape[2:]))
+def _all_views(maps: Any) -> Any:
+    return ops.reshape(maps, (-1, *maps.shape[2:]))  # [B, 2, H, W, D] -> [2B, H, W, D]
 
 
-def _check_equal_size(student_maps, teacher_maps):
+def _check_equal_size(student_maps: Any, teacher_maps: Any) -> None:
     if student_maps.shape[1:3] != teacher_maps.shape[1:3]:
         raise ValueError(
             "Teacher and student must have maps of one size (the same stride). Received: student "

@@ -1,6 +1,6 @@
 """MoCoV3: pre-trains a teacher from images alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,15 +12,16 @@ from pcd_tf.metrics import feature_spread
 from pcd_tf.models import _step
 
 
-class MoCoV3(keras.Model):
+class MoCoV3(_step.TwoViewModel):
     """Pre-trains a backbone and its projection head by MoCo v3.
 
-    Queries q = predictor(head(pool(backbone))) of one view are contrasted with the keys of the other,
-    made by a second encoder whose weights follow the first's by momentum; the other keys of the
-    global batch are the negatives. Per image 2 T (cross-entropy of q1 against k2 plus of q2 against
-    k1). The momentum encoder runs with batch statistics, as in the authors' code, and is the result.
-    Source: Chen, Xie, He, "An Empirical Study of Training Self-Supervised Vision Transformers", 2021,
-    arXiv 2104.02057, algorithm 1.
+    Queries q = predictor(head(pool(backbone))) of one view are contrasted with the keys of the
+    other, made by a second encoder whose weights follow the first's by momentum; the other keys of
+    the global batch are the negatives. Per image 2 T (cross-entropy of q1 against k2 plus of q2
+    against k1). The momentum encoder runs with batch statistics, as in the authors' code, and is
+    the result.
+    Source: Chen, Xie, He, "An Empirical Study of Training Self-Supervised Vision Transformers",
+    2021, arXiv 2104.02057, algorithm 1.
 
     Shapes: B images, two views each, S pixels a side; D embedding.
 
@@ -29,7 +30,7 @@ class MoCoV3(keras.Model):
         momentum_encoder: the same architecture; takes over the encoder's weights here.
         mean, std: three floats each, of images in 0..255.
         temperature: float; 1.0 by default, as published for ResNet-50.
-        momentum: function of the step to the momentum; 0.99 always by default.
+        momentum: function of the step (int scalar) to the momentum; always 0.99 by default.
         hidden_units: int, of the predictor; 4096 by default, as published.
 
     Call arguments:
@@ -46,23 +47,19 @@ class MoCoV3(keras.Model):
 
     def __init__(
         self,
-        encoder,
-        momentum_encoder,
+        encoder: Any,
+        momentum_encoder: Any,
         *,
-        mean,
-        std,
+        mean: Sequence[float],
+        std: Sequence[float],
         temperature: float = 1.0,
         momentum: Callable[[Any], Any] = lambda step: 0.99,
         hidden_units: int = 4096,
-    ):
+    ) -> None:
         super().__init__(name="moco_v3")
         self.encoder = encoder
         self.momentum_encoder = momentum_encoder
-        self.predictor = ProjectionHead(
-            hidden_units,
-            encoder.output_shape[-1],
-            name="predictor",
-        )
+        self.predictor = ProjectionHead(hidden_units, encoder.output_shape[-1], name="predictor")
         self.views_to_images = _step.ViewsToImages(mean, std)
         self.temperature = temperature
         self.momentum = momentum
@@ -71,20 +68,21 @@ class MoCoV3(keras.Model):
         for part in (self.encoder, self.momentum_encoder, self.predictor):
             _step.synchronize(part)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
+        del input_shape  # any images
         self.predictor.build(self.encoder.output_shape)
         self.built = True
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[Any]:
         """What the gradients train: not the momentum encoder."""
         return [*self.encoder.trainable_variables, *self.predictor.trainable_variables]
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         return self.predictor(self.encoder(inputs, training=training), training=training)
 
-    def train_step(self, data):
-        """One step on a replica's batch of views; returns what `fit` logs, global means."""
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on a replica's batch of views; returns what `fit` logs, means over replicas."""
         images = self.views_to_images(data)  # [2B, S, S, 3]
         view1, view2 = images[0::2], images[1::2]  # [B, S, S, 3]: BatchNorm sees a view at a time
         self._follow(self.momentum(self.optimizer.iterations))
@@ -97,7 +95,7 @@ class MoCoV3(keras.Model):
             values2, found2 = self._contrast(queries2, keys1)
             values = values1 + values2  # [B]
             global_count = _step.sum_over_replicas(ops.sum(ops.ones_like(values)))
-            loss = ops.sum(values) / global_count  # the one reduction: by the global count
+            loss = ops.sum(values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
@@ -108,8 +106,8 @@ class MoCoV3(keras.Model):
         names = ("loss", "retrieval_top1", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
 
-    def _contrast(self, queries, keys):
-        """Queries (B, D) against the keys of the global batch: losses (B,) and whether found (B,)."""
+    def _contrast(self, queries: Any, keys: Any) -> tuple[Any, Any]:
+        """Queries (B, D) against all replicas' keys: losses (B,) and whether found (B,)."""
         queries = ops.normalize(ops.cast(queries, "float32"), axis=-1)
         keys = ops.normalize(ops.cast(ops.stop_gradient(keys), "float32"), axis=-1)
         all_keys = _step.gather_over_replicas(keys)  # [replicas * B, D]
@@ -120,12 +118,12 @@ class MoCoV3(keras.Model):
         found = ops.cast(ops.argmax(logits, axis=-1), own.dtype) == own
         return 2.0 * self.temperature * values, ops.cast(found, "float32")
 
-    def _follow(self, momentum):
+    def _follow(self, momentum: Any) -> None:
         """Moves the momentum encoder's trainable weights towards the encoder's."""
         slow = [v.value for v in self.momentum_encoder.trainable_variables]
         fast = [v.value for v in self.encoder.trainable_variables]
 
-        def move(strategy, momentum):
+        def move(strategy: Any, momentum: Any) -> None:
             for target, source in zip(slow, fast, strict=True):
                 strategy.extended.update(
                     target,

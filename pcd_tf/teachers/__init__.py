@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pcd_tf import plugins
 
 if TYPE_CHECKING:
-    from pcd_tf.teachers._teacher import Teacher
+    from pcd_tf.teachers._teacher import Teacher as Teacher
 
 
 def names() -> tuple[str, ...]:

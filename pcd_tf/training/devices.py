@@ -1,11 +1,13 @@
 """Which devices a run uses, and in which precision."""
 
+import functools
 import logging
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
-Strategy = tf.distribute.Strategy
+Strategy: TypeAlias = tf.distribute.Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ def strategy(name: str, *, num_virtual_devices: int = 1) -> Strategy:
         devices = _cpus(num_virtual_devices)
     if name == "one_device" or (name == "auto" and len(devices) == 1):
         return tf.distribute.OneDeviceStrategy(devices[0])
-    return tf.distribute.MirroredStrategy(devices)
+    return _mirrored(tuple(devices))
 
 
 def set_precision(name: str) -> None:
@@ -41,16 +43,17 @@ def check_batch(strategy: Strategy, global_batch_size: int) -> None:
     count = strategy.num_replicas_in_sync
     if global_batch_size % count or global_batch_size // count < 2:
         raise ValueError(
-            f"global_batch_size: expected a multiple of the {count} replicas, two images each at least. "
-            f"Received: {global_batch_size}."
+            f"global_batch_size: expected a multiple of the {count} replicas, two images each at "
+            f"least. Received: {global_batch_size}."
         )
 
 
 def compiles(strategy: Strategy) -> bool:
     """Whether the step is compiled by XLA: on one GPU.
 
-    Not under several replicas, where TensorFlow fails to compile the collectives; not on a CPU, where
-    it was slower (5.4 s against 1.9 s a step: ResNet-18 to ResNet-18, 64 images of 96 px, 2 cores).
+    Not under several replicas, where TensorFlow fails to compile the collectives; not on a CPU,
+    where it was slower (5.4 s against 1.9 s a step: ResNet-18 to ResNet-18, 64 images of 96 px, 2
+    cores).
     """
     return strategy.num_replicas_in_sync == 1 and bool(_physical("GPU"))
 
@@ -61,6 +64,16 @@ def describe(strategy: Strategy) -> str:
     kind = devices[0].split(":")[-2]
     count = strategy.num_replicas_in_sync
     return f"1 {kind}" if count == 1 else f"{count} {kind} replicas, mirrored"
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> Strategy:
+    """The one MirroredStrategy of these devices in this process.
+
+    A second one would number its collectives from the start again, and TensorFlow, which remembers
+    the first one's shapes by number, refuses them ("Shape mismatch in the collective instance").
+    """
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _physical(kind: str) -> list[tf.config.PhysicalDevice]:
@@ -75,8 +88,8 @@ def _cpus(count: int) -> list[str]:
             tf.config.set_logical_device_configuration(_physical("CPU")[0], cut)
         except RuntimeError as error:
             raise ValueError(
-                f"Expected a process in which TensorFlow has not run yet, to cut the CPU into {count} "
-                "devices. Received: one in which it has. Start a new process."
+                "Expected a process in which TensorFlow has not run yet, to cut the CPU into "
+                f"{count} devices. Received: one in which it has. Start a new process."
             ) from error
     return [f"CPU:{i}" for i in range(count)]
 

@@ -101,10 +101,9 @@ def draw(
     image_size: int,
     num_images: int = 6,
 ) -> None:
-    """Draws what networks make of some images, spread over the source, without augmentation."""
-    step = max(1, source.num_examples // num_images)
-    indices = range(0, source.num_examples, step)[:num_images]
-    images = data.plain_images(source, image_size=image_size, indices=list(indices))
+    """Draws what networks make of some images, without augmentation."""
+    indices = source.examples_to_show(num_images)
+    images = data.plain_images(source, image_size=image_size, indices=indices)
     maps = {name: keras.ops.convert_to_numpy(network(images)) for name, network in networks.items()}
     pictures.draw_maps(images, maps, directory.pictures / "principal_components.png")
     middle = next(iter(maps.values())).shape[1] // 2

@@ -141,3 +141,11 @@ def test_photographs_make_views(shared_images: Path):
     assert batch["images"].shape == (8, 2, 32, 32, 3)
     assert float(np.std(batch["images"])) > 30
     assert source.num_skipped == 0
+
+
+def test_examples_to_show_are_spread_over_the_source(tmp_path: Path):
+    for number in range(8):
+        save(tmp_path / f"{number}.png")
+    source = FolderSource(tmp_path)
+    assert source.examples_to_show(4) == [0, 2, 4, 6]
+    assert source.examples_to_show(99) == list(range(8))

@@ -193,3 +193,8 @@ def test_nothing_but_damaged_images_is_an_error_at_once(data_dir: str):
 def test_what_cannot_be_used_is_named(data_dir: str, name, split, error, message):
     with pytest.raises(error, match=message):
         TfdsSource(name, data_dir=data_dir, split=split)
+
+
+def test_examples_to_show_are_the_first_of_a_stream(data_dir: str):
+    source = TfdsSource("toy_pictures", data_dir=data_dir)
+    assert source.examples_to_show(3) == [0, 1, 2]

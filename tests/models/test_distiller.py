@@ -1,0 +1,304 @@
+"""The Distiller: what it learns from, what it leaves alone, and that replicas change nothing."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pcd_tf.models import Distiller
+from tests import toys
+
+PAIRINGS = ("same", "aligned", "index")
+TEMPERATURE = 0.2
+
+
+def build(pairing="same", *, rate=0.1, dtype=None, **kwargs):
+    """A Distiller of toys, compiled with SGD; the same weights at each call."""
+    keras.utils.set_random_seed(3)
+    teacher = toys.teacher()
+    student = toys.backbone(16)
+    model = Distiller(
+        teacher,
+        student,
+        queue_size=toys.QUEUE_SIZE,
+        temperature=TEMPERATURE,
+        pairing=pairing,
+        seed=1,
+        **kwargs,
+    )
+    model.compile(optimizer=keras.optimizers.SGD(rate, momentum=0.9), jit_compile=False)
+    return model
+
+
+def fit(model, *, batch_size=8, num_steps=5):
+    """Trains by Keras's own `fit`; returns the logs of each step."""
+    history = []
+    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: history.append(logs))
+    batches = toys.batches(batch_size)
+    model.fit(batches, steps_per_epoch=num_steps, shuffle=False, verbose=0, callbacks=[keep])
+    return history
+
+
+def arrays(variables):
+    return [np.array(variable) for variable in variables]
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def pixel_losses(student, teacher, negatives):
+    """The loss by its definition: (..., D), (..., D), (K, D) -> (...)."""
+    student, teacher, negatives = (unit(x.astype("float64")) for x in (student, teacher, negatives))
+    positive = np.exp((student * teacher).sum(-1) / TEMPERATURE)
+    others = np.exp(student @ negatives.T / TEMPERATURE).sum(-1)
+    return -np.log(positive / (positive + others))
+
+
+def maps_of(model, batch):
+    """Student's and teacher's maps of a batch in training, (B, 2, H, W, D) each."""
+    images = model.views_to_images({name: tf.constant(x) for name, x in batch.items()})
+    maps = [np.array(x) for x in (model(images, training=True), model.teacher(images))]
+    return [x.reshape((-1, 2, *x.shape[1:])) for x in maps]
+
+
+def step(model, batch):
+    logs = model.train_step({name: tf.constant(x) for name, x in batch.items()})
+    return {name: float(value) for name, value in logs.items()}
+
+
+# What the loss is
+
+
+@pytest.mark.parametrize(("pairing", "partner"), [("same", slice(None)), ("index", [1, 0])])
+def test_loss_and_metrics_equal_a_numpy_computation(pairing, partner):
+    model, batch = build(pairing), toys.batch(6)
+    negatives = np.array(model.queue.vectors)
+    student, teacher = maps_of(model, batch)
+    teacher = teacher[:, partner]
+    logs = step(model, batch)
+    assert logs["loss"] == pytest.approx(pixel_losses(student, teacher, negatives).mean(), rel=1e-5)
+    cosines = (unit(student) * unit(teacher)).sum(-1)
+    best = (unit(student) @ unit(negatives).T).max(-1)
+    assert logs["positive_cosine"] == pytest.approx(cosines.mean(), abs=1e-5)
+    assert logs["retrieval_top1"] == pytest.approx((cosines > best).mean(), abs=1e-6)
+    spread = np.sqrt(1 - np.square(unit(student).mean((0, 1, 2, 3))).sum())
+    assert logs["feature_spread"] == pytest.approx(spread, abs=1e-5)
+
+
+def read(feature_map, y, x):
+    """Bilinear value at (y, x) in 0..1 of a map (H, W, D)."""
+    height, width = feature_map.shape[:2]
+    y, x = np.clip(y * height - 0.5, 0, height - 1), np.clip(x * width - 0.5, 0, width - 1)
+    top, left = min(int(y), height - 2), min(int(x), width - 2)
+    v, u = y - top, x - left
+    rows = (1 - v) * feature_map[top] + v * feature_map[top + 1]
+    return (1 - u) * rows[left] + u * rows[left + 1]
+
+
+def aligned_by_loops(feature_map, box, flip, overlap):
+    """A map (H, W, D) read at the centres of the overlap's cells."""
+    y0, x0, y1, x1 = overlap
+    height, width = feature_map.shape[:2]
+    values = np.empty_like(feature_map)
+    for i in range(height):
+        for j in range(width):
+            y = (y0 + (i + 0.5) / height * (y1 - y0) - box[0]) / (box[2] - box[0])
+            x = (x0 + (j + 0.5) / width * (x1 - x0) - box[1]) / (box[3] - box[1])
+            values[i, j] = read(feature_map, y, 1 - x if flip else x)
+    return values
+
+
+def test_aligned_loss_is_that_of_the_overlap_and_pairs_without_one_weigh_nothing():
+    model, batch = build("aligned"), toys.batch(6)
+    batch["boxes"][1] = [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    batch["boxes"][4] = [[0.0, 0.0, 0.5, 0.5], [0.45, 0.0, 1.0, 0.5]]  # less than a pixel's height
+    student, teacher = maps_of(model, batch)
+    negatives = np.array(model.queue.vectors)
+    losses = []
+    for i in (0, 2, 3, 5):
+        first, second = batch["boxes"][i]
+        overlap = (*np.maximum(first, second)[:2], *np.minimum(first, second)[2:])
+        s, t = (
+            [
+                aligned_by_loops(maps[i, view], batch["boxes"][i, view], flips[view], overlap)
+                for view, flips in ((0, batch["flips"][i]), (1, batch["flips"][i]))
+            ]
+            for maps in (student, teacher)
+        )
+        losses.append(pixel_losses(np.stack(s), np.stack(t[::-1]), negatives))
+    assert step(model, batch)["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_aligned_without_any_overlap_is_a_loss_of_zero_that_changes_no_kernel():
+    model, batch = build("aligned"), toys.batch(4)
+    batch["boxes"][:] = [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    before = arrays(model.trainable_variables)
+    logs = step(model, batch)
+    assert logs["loss"] == 0.0
+    assert logs["retrieval_top1"] == 0.0
+    for old, new in zip(before, arrays(model.trainable_variables), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_same_ignores_where_the_crops_lie():
+    batch = toys.batch(4)
+    elsewhere = {**batch, "boxes": batch["boxes"][::-1], "flips": ~batch["flips"]}
+    assert step(build("same"), batch) == step(build("same"), elsewhere)
+
+
+# The queue
+
+
+def test_keys_are_the_first_views_means_and_enter_after_the_loss():
+    model, batch = build(), toys.batch(6)
+    old = np.array(model.queue.vectors)
+    student, teacher = maps_of(model, batch)
+    loss = step(model, batch)["loss"]
+    keys = unit(teacher[:, 0].mean(axis=(1, 2)))
+    new = np.array(model.queue.vectors)
+    np.testing.assert_allclose(new[:6], keys, atol=1e-6)
+    np.testing.assert_array_equal(new[6:], old[6:])
+    assert int(model.queue.next_place) == 6
+    assert loss == pytest.approx(pixel_losses(student, teacher, old).mean(), rel=1e-5)
+    assert loss != pytest.approx(pixel_losses(student, teacher, new).mean(), rel=1e-4)
+
+
+def test_the_seed_makes_the_queue():
+    np.testing.assert_array_equal(build().queue.vectors, build().queue.vectors)
+
+
+# What is trained
+
+
+def test_the_teacher_stays_bitwise_the_same_and_is_no_part_of_the_model(tmp_path):
+    model = build()
+    before = arrays(model.teacher.weights)
+    fit(model)
+    for old, new in zip(before, arrays(model.teacher.weights), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+    teachers = {id(weight) for weight in model.teacher.weights}
+    for variables in (model.variables, model.trainable_variables, model.weights):
+        assert variables
+        assert teachers.isdisjoint(map(id, variables))
+    assert teachers.isdisjoint(map(id, model.optimizer.variables))
+    assert not model.teacher.backbone.trainable
+
+    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "x"))
+    saved = tf.train.list_variables(path)
+    assert not [name for name, _ in saved if "teacher" in name]
+    size = sum(int(np.prod(shape)) for name, shape in saved if "OBJECT_GRAPH" not in name)
+    expected = [*model.variables, *model.optimizer.variables]
+    once = {id(variable): int(np.prod(variable.shape)) for variable in expected}
+    assert size == sum(once.values()) + 1  # and the checkpoint's own counter
+
+
+def test_the_teacher_runs_in_inference_mode():
+    model, batch = build(), toys.batch(4)
+    one = {name: x[:1] for name, x in batch.items()}
+    _, of_all = maps_of(model, batch)
+    _, alone = maps_of(model, one)
+    np.testing.assert_allclose(of_all[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_every_part_of_the_student_is_trained():
+    model = build()
+    before = arrays(model.trainable_variables)
+    step(model, toys.batch(6))
+    step(model, toys.batch(6, seed=1))  # the attention's inner weights move after its last layer
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        if "qkv" not in variable.path and "mhsa/norm" not in variable.path:
+            assert np.abs(np.array(variable) - old).max() > 0, variable.path
+    moved = [v for v in model.backbone.non_trainable_variables if v.name == "moving_mean"]
+    assert all(np.abs(np.array(v)).max() > 0 for v in moved)
+
+
+def test_the_loss_falls():
+    logs = fit(build(), num_steps=30)
+    assert np.mean([x["loss"] for x in logs[-5:]]) < np.mean([x["loss"] for x in logs[:5]]) - 0.2
+
+
+def test_mhsa_is_plugged_in_without_effect_at_the_start_and_can_be_left_out():
+    batch = toys.batch(4)
+    with_mhsa, without = build(), build(mhsa=False)
+    assert isinstance(without.mhsa, keras.layers.Identity)
+    without.set_weights([np.array(w) for w in with_mhsa.weights if "mhsa" not in w.path])
+    assert step(with_mhsa, batch)["loss"] == pytest.approx(step(without, batch)["loss"], rel=1e-5)
+
+
+# Replicas
+
+
+def replica_values(strategy, variable):
+    return [np.array(x) for x in strategy.experimental_local_results(variable.value)]
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_two_replicas_train_as_one_device(pairing, two_replicas):
+    alone = build(pairing)
+    start = arrays(alone.weights)
+    logs = fit(alone)
+    with two_replicas.scope():
+        mirrored = build(pairing)
+    for one, two in zip(start, arrays(mirrored.weights), strict=True):
+        np.testing.assert_array_equal(one, two)
+    mirrored_logs = fit(mirrored)
+
+    assert len(logs) == len(mirrored_logs) == 5
+    for one, two in zip(logs, mirrored_logs, strict=True):
+        for name in ("loss", "retrieval_top1", "positive_cosine"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6)
+    for one, two, old in zip(alone.weights, mirrored.weights, start, strict=True):
+        close = 1e-4 * np.linalg.norm(one)
+        for values in replica_values(two_replicas, two):
+            assert np.linalg.norm(values - np.array(one)) <= close, one.path
+        if one.name == "kernel" and "qkv" not in one.path:
+            assert np.linalg.norm(old - np.array(one)) > 10 * close, one.path  # it did train
+    first, second = replica_values(two_replicas, mirrored.queue.vectors)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone.queue.vectors, atol=1e-5)
+    assert replica_values(two_replicas, mirrored.queue.next_place) == [40 % toys.QUEUE_SIZE] * 2
+
+
+def test_batch_norm_is_synchronised_only_where_there_are_replicas(two_replicas):
+    def norms(model):
+        layers = model._flatten_layers()
+        found = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert len(found) == 4  # two of the backbone, one of each head
+        return {layer.synchronized for layer in found}
+
+    assert norms(build()) == {False}
+    with two_replicas.scope():
+        assert norms(build()) == {True}
+
+
+# Precision
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_step_in_mixed_precision_is_near_float32(policy):
+    batch = toys.batch(6)
+    expected = step(build(), batch)["loss"]
+    keras.config.set_dtype_policy(policy)
+    model = build()
+    assert model.backbone.compute_dtype == policy.removeprefix("mixed_")
+    assert step(model, batch)["loss"] == pytest.approx(expected, rel=0.03)
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    assert all(np.isfinite(x).all() for x in arrays(model.weights))
+    assert model.queue.vectors.dtype == "float32"
+
+
+# Misuse
+
+
+def test_an_unknown_pairing_is_refused():
+    with pytest.raises(ValueError, match="one of same, aligned, index. Received: pairing='near'"):
+        build("near")
+
+
+def test_maps_of_two_sizes_are_refused():
+    model = Distiller(toys.teacher(), toys.backbone(16, stride=16), queue_size=8)
+    model.compile(optimizer="sgd")
+    with pytest.raises(ValueError, match=r"Received: student \(2, 2\), teacher \(4, 4\)"):
+        step(model, toys.batch(2))
