@@ -47,13 +47,14 @@ def teacher(seed: int = 0) -> Any:
 def encoder() -> Any:
     """Backbone, mean over the pixels and head for MoCo v3: (B, S, S, 3) -> (B, 8)."""
     head = [
+        layers.GlobalAveragePooling2D(),
         layers.Dense(16, use_bias=False),
         layers.BatchNormalization(epsilon=1e-5, momentum=0.9),
         layers.ReLU(),
         layers.Dense(DIM, use_bias=False),
         layers.BatchNormalization(epsilon=1e-5, momentum=0.9, center=False, scale=False),
     ]
-    return keras.Sequential([keras.Input((None, None, 3)), backbone(8)] + _pooled(head))
+    return keras.Sequential([keras.Input((None, None, 3)), backbone(8), *head])
 
 
 def scramble(weights: Any, seed: int) -> None:
@@ -97,7 +98,3 @@ def batches(size: int) -> Any:
     example = batch(size)
     signature = {name: tf.TensorSpec(x.shape, x.dtype) for name, x in example.items()}
     return tf.data.Dataset.from_generator(generate, output_signature=signature)
-
-
-def _pooled(head: list[Any]) -> list[Any]:
-    return [layers.GlobalAveragePooling2D(), *head]

@@ -4,9 +4,9 @@ import keras
 
 from pcd_tf import atomic, data, students, teachers
 from pcd_tf.configs.distill import Config
+from pcd_tf.jobs import _training as training
 from pcd_tf.models import Distiller
 from pcd_tf.training import devices, optimizer, pictures
-from pcd_tf.training import run as training
 from pcd_tf.training.run_directory import RunDirectory
 
 
@@ -60,7 +60,9 @@ def run(config: Config) -> None:
         "teacher": lambda images: teacher((images - teacher.mean) / teacher.std),
         "student": lambda images: model((images - teacher.mean) / teacher.std),
     }
-    training.draw(directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size)
+    training.draw(
+        directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size
+    )
     directory.finish(first=lines[0], last=lines[-1], num_skipped=source.num_skipped)
     _report(config, directory, lines, chance)
 

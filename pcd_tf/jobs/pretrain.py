@@ -6,10 +6,10 @@ import keras
 
 from pcd_tf import data, teachers
 from pcd_tf.configs.pretrain import Config
+from pcd_tf.jobs import _training as training
 from pcd_tf.models import MoCoV3
 from pcd_tf.schedules import cosine_momentum
 from pcd_tf.training import devices, optimizer, pictures
-from pcd_tf.training import run as training
 from pcd_tf.training.run_directory import RunDirectory
 
 
@@ -58,7 +58,9 @@ def run(config: Config) -> None:
     chance = 1 / config.global_batch_size
     pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
     networks = {"teacher": lambda images: teacher((images - teacher.mean) / teacher.std)}
-    training.draw(directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size)
+    training.draw(
+        directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size
+    )
     directory.finish(first=lines[0], last=lines[-1], num_skipped=source.num_skipped)
     _report(config, directory, lines, chance)
 

@@ -13,8 +13,8 @@ from pcd_tf.layers import Photometric
 class TwoViewModel(keras.Model):
     """A model that is whole when it is made, and trains on batches of two views.
 
-    Under a strategy, Keras's `fit` would build the model from the mean of the replicas' first batch,
-    and lose that batch: it fails on what is no number ("flips"), and there is nothing to build.
+    Under a strategy, Keras's `fit` would build the model from the mean of the replicas' first
+    batch, and lose that batch. It fails on what is no number ("flips"), and nothing is unbuilt.
     """
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:

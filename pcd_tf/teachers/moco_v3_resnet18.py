@@ -17,7 +17,7 @@ def build() -> Teacher:
     The head has no biases and ends in a BatchNorm without scale and shift.
     """
     projection = ProjectionHead(
-        hidden_units=1024, output_units=256, num_layers=2, last_norm="plain", synchronized=True
+        hidden_units=1024, output_units=256, num_layers=2, last_norm=True, synchronized=True
     )
     return Teacher(
         name="moco_v3_resnet18",

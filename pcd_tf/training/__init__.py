@@ -1,1 +1,1 @@
-"""What every training run needs: devices, a run directory, checkpoints, the loop, logs, pictures."""
+"""What every training run needs: devices, run directory, checkpoints, loop, logs, pictures."""

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 NUM_KEPT = 2  # the last, and the one before it in case the machine dies while writing
+_REMEDY = "Remove the directory to start over, or name another --workdir."
 
 
 class Checkpoints:
@@ -32,18 +33,19 @@ class Checkpoints:
         """Restores the last checkpoint, every variable of it; returns its step, 0 without one.
 
         Raises:
-            ValueError: when the checkpoint does not fit the model.
+            ValueError: when the checkpoint does not fit the model, or cannot be read.
         """
         path = self._manager.latest_checkpoint
         if path is None:
+            self._refuse_unlisted()
             return 0
         try:
             status = self._manager.checkpoint.restore(path)
             status.assert_existing_objects_matched().assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
             raise ValueError(
-                f"Expected a checkpoint of this model in {path}. Received: one that does not fit or "
-                f"cannot be read ({str(error).splitlines()[0]}). Remove it, or name another --workdir."
+                f"Expected a checkpoint of this model in {path}. Received: one that does not fit "
+                f"or cannot be read ({str(error).splitlines()[0]}). {_REMEDY}"
             ) from error
         return int(self._step.numpy())
 
@@ -51,3 +53,12 @@ class Checkpoints:
         """Writes a checkpoint of a step and removes all but the last few."""
         self._step.assign(step)
         self._manager.save(checkpoint_number=step)
+
+    def _refuse_unlisted(self) -> None:
+        """Keeps a run from starting over, and over its checkpoints, when their list is damaged."""
+        directory = Path(self._manager.directory)
+        if any(directory.glob("*.index")):
+            raise ValueError(
+                f"Expected the file {directory / 'checkpoint'} to name the last checkpoint. "
+                f"Received: none that can be read, beside checkpoints. {_REMEDY}"
+            )

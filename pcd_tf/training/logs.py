@@ -20,12 +20,14 @@ class Logs:
     """Tells how a run goes; a context manager.
 
     Each line of metrics.jsonl is the state after a step: the model's values, learning_rate,
-    images_per_second and data_wait (share of the time spent waiting for data) since the line before.
+    images_per_second and data_wait (share of the time spent waiting for data) since the line
+    before.
 
     Args:
-        metrics_file: the JSON-lines file; a resumed run's lines from its checkpoint on are replaced.
+        metrics_file: the JSON-lines file; lines after first_step are replaced.
         tensorboard: directory of the event files.
-        first_step, total_steps: where the run starts or goes on, and its length.
+        first_step: how many steps are done already: 0, or those of the checkpoint.
+        total_steps: the run's length.
         global_batch_size: images a step.
     """
 
@@ -37,7 +39,7 @@ class Logs:
         first_step: int,
         total_steps: int,
         global_batch_size: int,
-    ):
+    ) -> None:
         _drop_lines_after(metrics_file, first_step)
         self._file = metrics_file.open("a")
         self._writer = tf.summary.create_file_writer(str(tensorboard))
@@ -104,4 +106,6 @@ def read(metrics_file: Path) -> list[dict[str, float]]:
 
 def _drop_lines_after(metrics_file: Path, step: int) -> None:
     kept = [json.dumps(line) + "\n" for line in read(metrics_file) if line["step"] <= step]
-    metrics_file.write_text("".join(kept))
+    temporary = metrics_file.with_name(f".{metrics_file.name}")
+    temporary.write_text("".join(kept))
+    temporary.replace(metrics_file)

@@ -2,9 +2,10 @@
 
 import math
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pcd_tf.training.checkpoints import Checkpoints
@@ -23,8 +24,8 @@ def train(
 ) -> dict[str, float]:
     """Runs the steps of a range, one batch each.
 
-    Values are fetched from the accelerator at the first step, every `log_every` steps and before each
-    checkpoint, not at each step, so that it is never kept waiting.
+    Values are fetched from the accelerator at the run's first step, every `log_every` steps and
+    before each checkpoint, not at each step, so that it is never kept waiting.
 
     Args:
         model: compiled, with a `train_step` that returns global means by name.
@@ -32,13 +33,15 @@ def train(
         steps: those to run.
         checkpoints: where to keep what was reached.
         logs: where the values go.
-        log_every, checkpoint_every: in steps.
+        log_every: in steps.
+        checkpoint_every: in steps.
 
     Returns:
         the values of the last step.
 
     Raises:
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        FloatingPointError: when the loss, or a weight to be kept, is not finite; the last
+            checkpoint is from before.
     """
     strategy = model.distribute_strategy
     iterator = iter(strategy.experimental_distribute_dataset(batches))
@@ -53,11 +56,12 @@ def train(
         done = step + 1
         logs.advance(waited)
         keep = done % checkpoint_every == 0 or done == steps.stop
-        if keep or done % log_every == 0 or step == steps.start:
+        if keep or done % log_every == 0 or done == 1:
             values = {name: float(value) for name, value in outputs.items()}
             _check_finite(values, done)
             logs.write(done, {**values, "learning_rate": _rate(model.optimizer, step)})
         if keep:
+            _check_weights(model, done)
             checkpoints.save(done)
     return values
 
@@ -81,8 +85,24 @@ def _rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
 def _check_finite(values: dict[str, float], step: int) -> None:
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
-        raise FloatingPointError(
-            f"Not finite at step {step}: {', '.join(wrong)}. The run stops; its last checkpoint is from "
-            "before. Lower --learning_rate, lengthen --warmup_epochs, or train with "
-            "--precision=float32; then name a new --workdir."
-        )
+        _stop(step, wrong)
+
+
+def _check_weights(model: keras.Model, step: int) -> None:
+    """Looks before a checkpoint is written: a finite loss can still have an infinite gradient."""
+    wrong = [
+        variable.path
+        for variable in model.trainable_variables
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+    ]
+    if wrong:
+        _stop(step, wrong)
+
+
+def _stop(step: int, wrong: list[str]) -> NoReturn:
+    shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    raise FloatingPointError(
+        f"Not finite at step {step}: {shown}. The run stops; its last checkpoint is from before. "
+        "Lower --learning_rate, lengthen --warmup_epochs, or train with --precision=float32; then "
+        "name a new --workdir."
+    )

@@ -10,7 +10,7 @@ MOMENTUM = 0.9  # of both recipes
 
 
 def build(config: TrainingConfig, num_examples: int) -> keras.optimizers.Optimizer:
-    """Makes the optimizer with its schedule over the whole run, the rate scaled by the global batch.
+    """Makes the optimizer, its rate scaled by the global batch and scheduled over the whole run.
 
     Raises:
         ValueError: when the warm-up is longer than the run on this data.

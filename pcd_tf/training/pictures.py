@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the backend that needs no screen)
+from matplotlib.figure import Figure
 
 _LABELS = {
     "loss": "loss",
@@ -27,7 +24,8 @@ def draw_curves(
         chance: retrieval top-1 of guessing, drawn as a dashed line.
     """
     names = [name for name in _LABELS if lines and name in lines[0]]
-    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.2), squeeze=False)
+    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="tight")
+    axes = figure.subplots(1, len(names), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot([line["step"] for line in lines], [line[name] for line in lines], marker=".")
         axis.set(xlabel="step", title=_LABELS[name])
@@ -56,12 +54,8 @@ def draw_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], path: Path) ->
     for title, values in maps.items():
         reference = next(iter(colours.values()), None)
         colours[title] = _components(values, reference)
-    figure, axes = plt.subplots(
-        len(images),
-        1 + len(maps),
-        figsize=(2.2 * (1 + len(maps)), 2.2 * len(images)),
-        squeeze=False,
-    )
+    figure = Figure(figsize=(2.2 * (1 + len(maps)), 2.2 * len(images)), layout="tight")
+    axes = figure.subplots(len(images), 1 + len(maps), squeeze=False)
     for row, image in zip(axes, images, strict=True):
         row[0].imshow(image)
     for column, (title, values) in enumerate(colours.items(), start=1):
@@ -85,16 +79,11 @@ def draw_similarity(
         path: PNG file.
         pixel: (row, column) of the map, marked by a cross.
     """
-    figure, axes = plt.subplots(
-        len(images),
-        1 + len(maps),
-        figsize=(2.2 * (1 + len(maps)) + 0.8, 2.2 * len(images)),
-        squeeze=False,
-        layout="constrained",
-    )
-    size = images.shape[1]
+    size = (2.2 * (1 + len(maps)) + 0.8, 2.2 * len(images))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(images), 1 + len(maps), squeeze=False)
     height = next(iter(maps.values())).shape[1]
-    y, x = ((place + 0.5) * size / height - 0.5 for place in pixel)
+    y, x = ((place + 0.5) * images.shape[1] / height - 0.5 for place in pixel)
     for row, image in zip(axes, images, strict=True):
         row[0].imshow(image)
         row[0].plot(x, y, "x", color="white", markersize=10, markeredgewidth=4)
@@ -110,11 +99,11 @@ def draw_similarity(
     _without_ticks(axes)
     if heat is not None:
         figure.colorbar(heat, ax=axes, label="cosine", shrink=0.6)
-    _save(figure, path, tight=False)
+    _save(figure, path)
 
 
 def _components(maps: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-    """First three principal components, float (n, H, W, D) -> (n, H, W, 3), each of unit variance."""
+    """First three principal components of maps, float (n, H, W, D) -> (n, H, W, 3)."""
     shape = maps.shape
     vectors = maps.reshape(-1, shape[-1])  # [n*H*W, D]
     vectors = vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-12)
@@ -133,9 +122,6 @@ def _without_ticks(axes: np.ndarray) -> None:
         axis.set(xticks=[], yticks=[])
 
 
-def _save(figure: plt.Figure, path: Path, *, tight: bool = True) -> None:
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if tight:
-        figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -14,7 +14,9 @@ _CONFIG = "config.json"
 _RESULT = "result.json"
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy")
 # Settings that may change when a run is resumed: they change how it runs, not what it computes.
-_FREE = frozenset({"workdir", "log_every_steps", "checkpoint_every_steps", "strategy"})
+_FREE = frozenset(
+    {"workdir", "log_every_steps", "checkpoint_every_steps", "strategy", "num_virtual_devices"}
+)
 
 
 class RunDirectory:
@@ -39,8 +41,8 @@ class RunDirectory:
             self._check_same()
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(
-                f"Expected a new or empty directory, or an earlier run. Received: {self.path}, which "
-                f"holds something but no {_CONFIG}. Name another --workdir."
+                f"Expected a new or empty directory, or an earlier run. Received: {self.path}, "
+                f"which holds something but no {_CONFIG}. Name another --workdir."
             )
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
@@ -69,10 +71,10 @@ class RunDirectory:
     def _check_same(self) -> None:
         if (self.path / _RESULT).is_file():
             raise ValueError(
-                f"The run in {self.path} is finished; it is left as it is. Name another --workdir, or "
-                "remove this one to repeat the run."
+                f"The run in {self.path} is finished; it is left as it is. Name another --workdir, "
+                "or remove this one to repeat the run."
             )
-        earlier = json.loads((self.path / _CONFIG).read_text())
+        earlier = _read_config(self.path / _CONFIG)
         if earlier["job"] != self.job:
             raise ValueError(
                 f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier['job']} "
@@ -89,6 +91,20 @@ class RunDirectory:
                 + "\n  ".join(different)
                 + "\nGive the same settings, or name another --workdir."
             )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Reads a run's config.json; many other things have a file of this name as well."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {"job", "settings"} <= content.keys():
+        raise ValueError(
+            f"Expected a new or empty directory, or an earlier run. Received: {path.parent}, whose "
+            f"{path.name} is not that of a run. Name another --workdir."
+        )
+    return content
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

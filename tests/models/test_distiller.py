@@ -250,7 +250,7 @@ def test_two_replicas_train_as_one_device(pairing, two_replicas):
         for name in ("loss", "retrieval_top1", "positive_cosine"):
             assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6)
     for one, two, old in zip(alone.weights, mirrored.weights, start, strict=True):
-        close = 1e-4 * np.linalg.norm(one)
+        close = 1e-4 * np.linalg.norm(one) + 1e-6  # the attention's last bias is 0 but for rounding
         for values in replica_values(two_replicas, two):
             assert np.linalg.norm(values - np.array(one)) <= close, one.path
         if one.name == "kernel" and "qkv" not in one.path:
@@ -258,7 +258,7 @@ def test_two_replicas_train_as_one_device(pairing, two_replicas):
     first, second = replica_values(two_replicas, mirrored.queue.vectors)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, alone.queue.vectors, atol=1e-5)
-    assert replica_values(two_replicas, mirrored.queue.next_place) == [40 % toys.QUEUE_SIZE] * 2
+    assert replica_values(two_replicas, mirrored.queue.next_place) == [5 * 8 % toys.QUEUE_SIZE] * 2
 
 
 def test_batch_norm_is_synchronised_only_where_there_are_replicas(two_replicas):

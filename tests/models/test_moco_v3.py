@@ -79,7 +79,9 @@ def test_the_momentum_encoder_starts_as_the_encoder_and_follows_exactly():
     step(model, toys.batch(8))
     for old, followed, new in zip(slow_before, fast_before, slow, strict=True):
         np.testing.assert_allclose(new, 0.8 * old + 0.2 * followed, rtol=1e-5, atol=1e-7)
-    assert any(np.abs(old - np.array(new)).max() > 1e-3 for old, new in zip(fast_before, fast))
+    assert any(
+        np.abs(old - np.array(new)).max() > 1e-3 for old, new in zip(fast_before, fast, strict=True)
+    )
 
 
 def test_the_momentum_is_that_of_the_step():
@@ -145,7 +147,7 @@ def test_two_replicas_train_as_one_device(two_replicas):
     for one, two, old in zip(alone.weights, mirrored.weights, start, strict=True):
         for values in two_replicas.experimental_local_results(two.value):
             distance = np.linalg.norm(np.array(values) - np.array(one))
-            assert distance <= 1e-4 * np.linalg.norm(one), one.path
+            assert distance <= 1e-4 * np.linalg.norm(one) + 1e-6, one.path
         if one.name == "kernel":
             assert np.linalg.norm(np.array(one) - old) > 1e-3 * np.linalg.norm(one), one.path
 

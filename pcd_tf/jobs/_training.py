@@ -1,6 +1,10 @@
 """What the training jobs share: from a compiled model to its trained end."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
+import numpy as np
 
 from pcd_tf import data
 from pcd_tf.configs.training import TrainingConfig
@@ -30,11 +34,12 @@ def fit(
     config: TrainingConfig,
     directory: RunDirectory,
 ) -> list[dict[str, float]]:
-    """Trains from the last checkpoint, if any, to the end of the run, and draws the curves.
+    """Trains from the last checkpoint, if any, to the end of the run.
 
     Args:
         model: compiled with the optimizer of the whole run.
-        source, recipe: of the views.
+        source: of the images.
+        recipe: of the views.
         config: of the run.
         directory: created already.
 
@@ -96,7 +101,7 @@ def describe(
 def draw(
     directory: RunDirectory,
     source: data.Source,
-    networks: dict[str, object],
+    networks: Mapping[str, Callable[[np.ndarray], Any]],
     *,
     image_size: int,
     num_images: int = 6,
@@ -104,7 +109,10 @@ def draw(
     """Draws what networks make of some images, without augmentation."""
     indices = source.examples_to_show(num_images)
     images = data.plain_images(source, image_size=image_size, indices=indices)
-    maps = {name: keras.ops.convert_to_numpy(network(images)) for name, network in networks.items()}
+    maps = {
+        name: keras.ops.convert_to_numpy(keras.ops.cast(network(images), "float32"))
+        for name, network in networks.items()
+    }
     pictures.draw_maps(images, maps, directory.pictures / "principal_components.png")
     middle = next(iter(maps.values())).shape[1] // 2
     pictures.draw_similarity(

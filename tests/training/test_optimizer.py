@@ -1,0 +1,43 @@
+"""The optimizer is the one that the settings describe."""
+
+import keras
+import pytest
+
+from pcd_tf.configs.distill import Config
+from pcd_tf.optimizers import LARS
+from pcd_tf.training import optimizer
+
+
+def build(num_examples=640, **settings):
+    given = {"global_batch_size": 64, "num_steps": 100, "warmup_epochs": 1.0, **settings}
+    return optimizer.build(Config(**given), num_examples)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lars", LARS), ("sgd", keras.optimizers.SGD)])
+def test_rate_is_scaled_by_the_global_batch_and_warmed_up(name, kind):
+    made = build(optimizer=name, learning_rate=2.0, weight_decay=1e-3)
+    assert isinstance(made, kind)
+    assert made.momentum == 0.9
+    assert made.weight_decay == 1e-3
+    rates = [float(made._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
+    assert rates == pytest.approx([0.0, 0.25, 0.5, 0.25, 0.0], abs=1e-6)  # 2 * 64 / 256 at 10
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd"])
+def test_decay_acts_on_kernels_alone(name):
+    network = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()]
+    )
+    network.set_weights([weight * 0 + 1 for weight in network.get_weights()])
+    made = build(optimizer=name, learning_rate=8.0, weight_decay=0.1, warmup_epochs=0.0)
+    made.build(network.trainable_variables)
+    none = [keras.ops.zeros(variable.shape) for variable in network.trainable_variables]
+    made.apply(none, network.trainable_variables)
+    for variable in network.trainable_variables:
+        moved = keras.ops.convert_to_numpy(variable).max() < 1
+        assert moved == (variable.name == "kernel"), variable.name
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(ValueError, match="warm-up shorter than the run of 100 steps"):
+        build(warmup_epochs=20.0)
