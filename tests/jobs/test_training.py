@@ -301,3 +301,16 @@ def test_the_start_is_described(tmp_path, capsys):
     text = capsys.readouterr().out
     for part in ("Distils x from y.", "10 of synthetic train, 32 px", "20 steps of 4", "8 epochs"):
         assert part in text
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_pictures_of_maps_in_half_precision(tmp_path, dtype):
+    config = settings(tmp_path / "run")
+    directory = RunDirectory(config.workdir, "distill", config)
+    backbone = toys.backbone()
+    networks = {"student": lambda images: keras.ops.cast(backbone(images / 255.0), dtype)}
+    training.draw(directory, SOURCE, networks, image_size=32)
+    assert {path.name for path in directory.pictures.iterdir()} == {
+        "principal_components.png",
+        "similarity.png",
+    }
