@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         importlib.import_module(job.runner).run(config)
     except KeyboardInterrupt:
         return _report("Stopped by the keyboard. The same command resumes a training run.", 130)
-    except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if debug or not _explains_itself(error):
             raise
         return _report(str(error), FAILED)

@@ -12,7 +12,8 @@
 Each gives a dict: `embedding` (B, C), `feature_map` (B, h, w, C), and the pyramid's levels. An
 encoded image is decoded to RGB and resized, antialiased and without regard to its aspect, to the
 square that the student was distilled on. TensorFlow does not read EXIF: an image that is stored
-rotated stays rotated; send it upright.
+rotated stays rotated; send it upright. Nor does it lay transparent pixels over white, as training
+does: send an image without transparency.
 
 The Keras backbone stands in the same directory, as a KerasHub preset:
 `keras_hub.models.Backbone.from_preset(f"{out}/keras_hub_preset")` takes normalised images.

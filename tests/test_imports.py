@@ -33,6 +33,7 @@ RANK = {package: rank for rank, group in enumerate(GROUPS) for package in group.
 SHARED = {
     "pcd_tf.configs.training",
     "pcd_tf.training.checkpoints",
+    "pcd_tf.training.interrupts",
     "pcd_tf.training.logs",
     "flags.common",
 }

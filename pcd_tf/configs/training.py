@@ -132,14 +132,15 @@ class TrainingConfig(Settings):
     )
     precision: str = setting(
         "float32",
-        help="What layers compute in; weights, losses and the saved student stay float32.",
+        help="What layers compute in; weights, losses and the saved student stay float32. On "
+        "NVIDIA GPUs since Ampere TensorFlow multiplies float32 in TensorFloat-32.",
         group="run",
         source="[ours]",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     seed: int = setting(
         0,
-        help="Start of all randomness: the same seed repeats a run.",
+        help="Start of all randomness: the same seed repeats a run, on GPUs up to rounding.",
         group="run",
         source="[ours]",
         minimum=0,

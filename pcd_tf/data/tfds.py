@@ -164,7 +164,7 @@ def _prepared_builder(tfds_name: str, data_dir: str | None) -> Any:
             "See https://www.tensorflow.org/datasets/catalog."
         ) from error
     if not builder.data_path.exists():
-        logger.info("Preparing %s in %s; this may download it.", tfds_name, builder.data_path)
+        logger.warning("Preparing %s in %s; this may download it.", tfds_name, builder.data_path)
         try:
             builder.download_and_prepare()
         except Exception as error:  # what can go wrong is up to each dataset's own code

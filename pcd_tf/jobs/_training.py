@@ -18,13 +18,23 @@ from pcd_tf.training.run_directory import RunDirectory
 PICTURE_SCALE = 4
 
 
-def open_source(config: TrainingConfig) -> data.Source:
-    """Opens the images that the settings name, and fails early when a run cannot use them."""
+def begin(job: str, config: TrainingConfig) -> tuple[RunDirectory, devices.Strategy, data.Source]:
+    """Opens the run directory, the devices and the images, all checked before anything long.
+
+    Raises:
+        ValueError: when the settings, the workdir, the devices or the images do not fit.
+    """
+    config.validate()
+    directory = RunDirectory(config.workdir, job, config)
+    strategy = devices.strategy(config.strategy, num_virtual_devices=config.num_virtual_devices)
+    devices.check_batch(strategy, config.global_batch_size)
+    devices.set_precision(config.precision)
+    keras.utils.set_random_seed(config.seed)
     source = data.build(
         config.dataset, data_dir=config.data_dir, tfds_name=config.tfds_name, seed=config.seed
     )
     source.check(config.global_batch_size)
-    return source
+    return directory, strategy, source
 
 
 def fit(
@@ -95,6 +105,37 @@ def describe(
         f"  devices   {devices.describe(strategy)}, {config.precision}\n"
         f"  workdir   {config.workdir}",
         flush=True,
+    )
+
+
+def conclude(
+    directory: RunDirectory,
+    source: data.Source,
+    lines: list[dict[str, float]],
+    networks: Mapping[str, Callable[[np.ndarray], Any]],
+    *,
+    image_size: int,
+    chance: float,
+) -> None:
+    """Draws the pictures, marks the run as finished and says in words how it went.
+
+    Args:
+        directory: of the run, its product in it already.
+        source: of the images to show.
+        lines: those of metrics.jsonl.
+        networks: by title, images of 0..255 (n, S, S, 3) -> map (n, H, W, D).
+        image_size: that of the training.
+        chance: retrieval top-1 of guessing.
+    """
+    pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
+    draw(directory, source, networks, image_size=PICTURE_SCALE * image_size)
+    first, last = lines[0], lines[-1]
+    directory.finish(first=first, last=last, num_skipped=source.num_skipped)
+    print(
+        f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "
+        f"{first['retrieval_top1']:.1%} -> {last['retrieval_top1']:.1%} (chance {chance:.2g}), "
+        f"feature spread {last['feature_spread']:.2f} (0 would be a collapse).\n"
+        f"  pictures  {directory.pictures}"
     )
 
 

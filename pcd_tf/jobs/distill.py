@@ -1,13 +1,10 @@
 """The main job: distil a student from a teacher, pixel by pixel."""
 
-import keras
-
 from pcd_tf import atomic, data, students, teachers
 from pcd_tf.configs.distill import Config
 from pcd_tf.jobs import _training as training
 from pcd_tf.models import Distiller
-from pcd_tf.training import devices, optimizer, pictures
-from pcd_tf.training.run_directory import RunDirectory
+from pcd_tf.training import devices, optimizer
 
 
 def run(config: Config) -> None:
@@ -21,13 +18,7 @@ def run(config: Config) -> None:
     Example:
         run(Config(workdir="runs/student", teacher_checkpoint="runs/teacher/teacher"))
     """
-    config.validate()
-    directory = RunDirectory(config.workdir, "distill", config)
-    strategy = devices.strategy(config.strategy, num_virtual_devices=config.num_virtual_devices)
-    devices.check_batch(strategy, config.global_batch_size)
-    devices.set_precision(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    source = training.open_source(config)
+    directory, strategy, source = training.begin("distill", config)
 
     with strategy.scope():
         teacher = teachers.load(config.teacher_checkpoint, config.teacher)
@@ -49,33 +40,41 @@ def run(config: Config) -> None:
     training.describe(
         config, source, strategy, doing=f"Distils {config.student} from {teacher.name}."
     )
-    directory.create(mean=teacher.mean, std=teacher.std)
+    directory.create(
+        mean=teacher.mean,
+        std=teacher.std,
+        num_examples=source.num_examples,
+        teacher_sha256=teacher.fingerprint(),
+    )
+    _warn_of_random_negatives(config, source)
     lines = training.fit(model, source, data.BYOL, config, directory)
 
     with atomic.directory(directory.path / "student", overwrite=True) as folder:
         student.save_to_preset(str(folder))
-    chance = 1 / (1 + config.queue_size)
-    pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
     networks = {
         "teacher": lambda images: teacher((images - teacher.mean) / teacher.std),
         "student": lambda images: model((images - teacher.mean) / teacher.std),
     }
-    training.draw(
-        directory, source, networks, image_size=training.PICTURE_SCALE * config.image_size
+    training.conclude(
+        directory,
+        source,
+        lines,
+        networks,
+        image_size=config.image_size,
+        chance=1 / (1 + config.queue_size),
     )
-    directory.finish(first=lines[0], last=lines[-1], num_skipped=source.num_skipped)
-    _report(config, directory, lines, chance)
-
-
-def _report(
-    config: Config, directory: RunDirectory, lines: list[dict[str, float]], chance: float
-) -> None:
-    first, last = lines[0], lines[-1]
     print(
-        f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "
-        f"{first['retrieval_top1']:.1%} -> {last['retrieval_top1']:.1%} (chance {chance:.3%}), "
-        f"feature spread {last['feature_spread']:.2f} (0 would be a collapse).\n"
         f"  student   {directory.path / 'student'}\n"
-        f"  pictures  {directory.pictures}\n"
         f"  next      main.py export --workdir={config.workdir} --format=saved_model --out=DIR"
     )
+
+
+def _warn_of_random_negatives(config: Config, source: data.Source) -> None:
+    """Says so when the queue's random start is still in it at the end: those are too easy."""
+    num_keys = config.total_steps(source.num_examples) * config.global_batch_size
+    if num_keys < config.queue_size:
+        print(
+            f"Note: this run replaces {num_keys} of the {config.queue_size} negatives; the others "
+            "stay random vectors, which are easily told from a teacher's: retrieval top-1 looks "
+            "better than it is. A smaller --queue_size mends that."
+        )

@@ -1,5 +1,6 @@
 """What a teacher is, and how it is kept on disk."""
 
+import hashlib
 import json
 import math
 import os
@@ -120,6 +121,13 @@ class Teacher:
         with atomic.directory(directory, overwrite=overwrite) as folder:
             arrays.write(folder / _WEIGHTS, arrays.values(_named(self)))
             (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of all weights: the same for equal teachers only."""
+        digest = hashlib.sha256()
+        for variable in self.weights:
+            digest.update(keras.ops.convert_to_numpy(variable).tobytes())
+        return digest.hexdigest()
 
     def _dense_units(self) -> list[int]:
         return [layer.units for layer in self.head.layers if isinstance(layer, keras.layers.Dense)]

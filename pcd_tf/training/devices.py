@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from pathlib import Path
 from typing import TypeAlias
 
 import keras
@@ -23,11 +24,16 @@ def strategy(name: str, *, num_virtual_devices: int = 1) -> Strategy:
         ValueError: when the CPU cannot be cut any more because TensorFlow runs already.
     """
     gpus = [device.name.removeprefix("/physical_device:") for device in _physical("GPU")]
+    if not gpus and Path("/dev/nvidia0").exists():
+        logger.warning(
+            "TensorFlow sees none of this machine's GPUs, so the CPU is used. The CUDA libraries "
+            'may be missing: pip install "tensorflow[and-cuda]==2.20.*"'
+        )
     devices = gpus or _cpus(num_virtual_devices)
     if num_virtual_devices > 1 and gpus:
         devices = _cpus(num_virtual_devices)
     if name == "one_device" or (name == "auto" and len(devices) == 1):
-        return tf.distribute.OneDeviceStrategy(devices[0])
+        return _one_device(devices[0])
     return _mirrored(tuple(devices))
 
 
@@ -55,7 +61,7 @@ def compiles(strategy: Strategy) -> bool:
     where it was slower (5.4 s against 1.9 s a step: ResNet-18 to ResNet-18, 64 images of 96 px, 2
     cores).
     """
-    return strategy.num_replicas_in_sync == 1 and bool(_physical("GPU"))
+    return isinstance(strategy, tf.distribute.OneDeviceStrategy) and bool(_physical("GPU"))
 
 
 def describe(strategy: Strategy) -> str:
@@ -74,6 +80,10 @@ def _mirrored(devices: tuple[str, ...]) -> Strategy:
     the first one's shapes by number, refuses them ("Shape mismatch in the collective instance").
     """
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _one_device(device: str) -> Strategy:
+    return tf.distribute.OneDeviceStrategy(device)
 
 
 def _physical(kind: str) -> list[tf.config.PhysicalDevice]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pcd_tf.training import interrupts
 from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.logs import Logs
 
@@ -42,28 +43,43 @@ def train(
     Raises:
         FloatingPointError: when the loss, or a weight to be kept, is not finite; the last
             checkpoint is from before.
+        KeyboardInterrupt: when SIGINT or SIGTERM came; a checkpoint of the step it came in is kept.
     """
     strategy = model.distribute_strategy
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     step_function = _step_function(model, strategy)
     values: dict[str, float] = {}
-    for step in steps:
-        start = time.perf_counter()
-        batch = next(iterator)
-        waited = time.perf_counter() - start
-        outputs = step_function(batch)
+    with interrupts.held_back() as asked_to_stop:
+        for step in steps:
+            start = time.perf_counter()
+            batch = next(iterator)
+            waited = time.perf_counter() - start
+            outputs = _run(step_function, batch)
 
-        done = step + 1
-        logs.advance(waited)
-        keep = done % checkpoint_every == 0 or done == steps.stop
-        if keep or done % log_every == 0 or done == 1:
-            values = {name: float(value) for name, value in outputs.items()}
-            _check_finite(values, done)
-            logs.write(done, {**values, "learning_rate": _rate(model.optimizer, step)})
-        if keep:
-            _check_weights(model, done)
-            checkpoints.save(done)
+            done = step + 1
+            logs.advance(waited)
+            stop = asked_to_stop()
+            keep = done % checkpoint_every == 0 or done == steps.stop or stop
+            if keep or done % log_every == 0 or done == 1:
+                values = {name: float(value) for name, value in outputs.items()}
+                _check_finite(values, done)
+                logs.write(done, {**values, "learning_rate": _rate(model.optimizer, step)})
+            if keep:
+                _check_weights(model, done)
+                checkpoints.save(done)
+            if stop and done < steps.stop:
+                raise KeyboardInterrupt
     return values
+
+
+def _run(step_function: Any, batch: Any) -> Any:
+    try:
+        return step_function(batch)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            "The device has too little memory for a step. Use a smaller --global_batch_size or "
+            f"--image_size, or --precision=mixed_bfloat16. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _step_function(model: keras.Model, strategy: tf.distribute.Strategy) -> Any:
@@ -102,7 +118,7 @@ def _check_weights(model: keras.Model, step: int) -> None:
 def _stop(step: int, wrong: list[str]) -> NoReturn:
     shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
     raise FloatingPointError(
-        f"Not finite at step {step}: {shown}. The run stops; its last checkpoint is from before. "
-        "Lower --learning_rate, lengthen --warmup_epochs, or train with --precision=float32; then "
-        "name a new --workdir."
+        f"Not finite at step {step}: {shown}. The run stops; its last checkpoint, if any, is "
+        "from before. Lower --learning_rate, lengthen --warmup_epochs, or train with "
+        "--precision=float32; then name a new --workdir."
     )

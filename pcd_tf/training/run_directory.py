@@ -50,10 +50,20 @@ class RunDirectory:
         self.metrics = self.path / "metrics.jsonl"
 
     def create(self, **facts: Any) -> None:
-        """Makes the directory and writes config.json; `facts` stand in it beside the settings."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Makes the directory and writes config.json.
+
+        Args:
+            **facts: what else the run depends on (its images, its teacher), JSON values; they stand
+                in config.json beside the settings.
+
+        Raises:
+            ValueError: when a run to resume was begun with other facts; they are named.
+        """
+        facts = json.loads(json.dumps(facts))
         if self.resumed:
+            self._refuse_changes(_read_config(self.path / _CONFIG), facts)
             return
+        self.path.mkdir(parents=True, exist_ok=True)
         content = {
             "job": self.job,
             "settings": self._settings,
@@ -80,16 +90,22 @@ class RunDirectory:
                 f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier['job']} "
                 "run. Name another --workdir."
             )
+        self._refuse_changes(
+            earlier["settings"],
+            {name: value for name, value in self._settings.items() if name not in _FREE},
+        )
+
+    def _refuse_changes(self, earlier: dict[str, Any], now: dict[str, Any]) -> None:
         different = [
-            f"{name}: {earlier['settings'].get(name)!r} there, {value!r} now"
-            for name, value in self._settings.items()
-            if name not in _FREE and earlier["settings"].get(name) != value
+            f"{name}: {earlier.get(name)!r} there, {value!r} now"
+            for name, value in now.items()
+            if earlier.get(name) != value
         ]
         if different:
             raise ValueError(
-                f"The unfinished run in {self.path} has other settings; it cannot be resumed:\n  "
+                f"The unfinished run in {self.path} is another one; it cannot be resumed:\n  "
                 + "\n  ".join(different)
-                + "\nGive the same settings, or name another --workdir."
+                + "\nMake these the same, or name another --workdir."
             )
 
 

@@ -1,6 +1,7 @@
 """A run as a whole: interrupted and resumed, stopped by what is not finite, refused."""
 
 import json
+import signal
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from pcd_tf import data
 from pcd_tf.configs.distill import Config
 from pcd_tf.data.synthetic import SyntheticSource
 from pcd_tf.jobs import _training as training
+from pcd_tf.jobs import distill
 from pcd_tf.models import Distiller, MoCoV3
 from pcd_tf.training import devices, optimizer
 from pcd_tf.training import logs as run_logs
@@ -86,6 +88,13 @@ def assert_same_run(model, lines, other, other_lines):
             assert line[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-7), name
 
 
+def test_negatives_that_stay_random_are_told(capsys):
+    distill._warn_of_random_negatives(settings("run", num_steps=4, queue_size=17), SOURCE)
+    assert "replaces 16 of the 17 negatives" in capsys.readouterr().out
+    distill._warn_of_random_negatives(settings("run", num_steps=4, queue_size=16), SOURCE)
+    assert not capsys.readouterr().out
+
+
 # Resuming
 
 
@@ -108,6 +117,40 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, interrupted):
     assert len((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()) == 5
     moved = np.abs(np.array(resumed.queue.vectors) - np.array(build(config).queue.vectors))
     assert (moved.max(axis=1) > 0).all()  # 6 batches of 4 went round the queue of 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_step_that_it_came_in(tmp_path, monkeypatch, number):
+    advance = run_logs.Logs.advance
+
+    def advance_and_signal(self, waited):
+        advance(self, waited)
+        if self._bar.n == 2:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(run_logs.Logs, "advance", advance_and_signal)
+    config = settings(tmp_path / "run", num_steps=3, checkpoint_every_steps=1000)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, build(config))
+    assert [path.stem for path in (tmp_path / "run" / "checkpoints").glob("*.index")] == ["step-2"]
+    monkeypatch.undo()
+    resumed = build(config)
+    fit(config, resumed)
+    whole = build(settings(tmp_path / "whole", num_steps=3))
+    fit(settings(tmp_path / "whole", num_steps=3), whole)
+    for (name, value), expected in zip(state(resumed).items(), state(whole).values(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_a_device_without_memory_is_told_with_a_remedy(tmp_path, monkeypatch):
+    def exhausted(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    config = settings(tmp_path)
+    model = build(config)
+    monkeypatch.setattr(model, "train_step", exhausted)
+    with pytest.raises(MemoryError, match="smaller --global_batch_size"):
+        fit(config, model)
 
 
 def test_a_run_of_two_replicas_can_go_on_on_one(tmp_path, interrupted, two_replicas):

@@ -1,5 +1,7 @@
 """The Distiller: what it learns from, what it leaves alone, and that replicas change nothing."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -302,3 +304,21 @@ def test_maps_of_two_sizes_are_refused():
     model.compile(optimizer="sgd")
     with pytest.raises(ValueError, match=r"Received: student \(2, 2\), teacher \(4, 4\)"):
         step(model, toys.batch(2))
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_a_step_compiled_by_xla_is_the_step(pairing):
+    """One GPU compiles the step; here the CPU does, under the strategy of one device."""
+    batch = {name: tf.constant(value) for name, value in toys.batch(4).items()}
+    logs, weights = {}, {}
+    for compiled in (False, True):
+        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+        with strategy.scope():
+            model = build(pairing)
+            model.optimizer.build(model.trainable_variables)
+        step = tf.function(functools.partial(strategy.run, model.train_step), jit_compile=compiled)
+        logs[compiled] = {name: float(value) for name, value in step(args=(batch,)).items()}
+        weights[compiled] = arrays(model.weights)
+    assert logs[True] == pytest.approx(logs[False], rel=1e-4, abs=1e-5)
+    for value, expected in zip(weights[True], weights[False], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)

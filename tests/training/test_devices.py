@@ -18,7 +18,7 @@ def seen_gpus(monkeypatch):
         real = devices._physical
         monkeypatch.setattr(devices, "_physical", lambda kind: kinds.get(kind) or real(kind))
         monkeypatch.setattr(devices, "_mirrored", made.append)
-        monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", made.append)
+        monkeypatch.setattr(devices, "_one_device", made.append)
         return made
 
     return see
@@ -79,8 +79,10 @@ def test_gpus_are_used_where_there_are_any(seen_gpus, name, num_gpus, num_virtua
 def test_xla_compiles_on_one_gpu_alone(seen_gpus):
     one = devices.strategy("one_device")
     assert not devices.compiles(one)
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0"])
     seen_gpus(1)
     assert devices.compiles(one)
+    assert not devices.compiles(mirrored)
 
 
 def test_the_cpu_cannot_be_cut_once_tensorflow_runs():

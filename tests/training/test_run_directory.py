@@ -47,7 +47,15 @@ def test_the_same_settings_resume_and_leave_the_config_alone(tmp_path):
     before = snapshot(tmp_path)
     directory = opened(tmp_path)
     assert directory.resumed
-    directory.create(mean=(9, 9, 9))
+    directory.create(mean=(1, 2, 3))
+    assert snapshot(tmp_path) == before
+
+
+def test_other_facts_are_refused_and_named(tmp_path):
+    opened(tmp_path).create(num_examples=7, teacher_sha256="a")
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match="teacher_sha256: 'a' there, 'b' now"):
+        opened(tmp_path).create(num_examples=7, teacher_sha256="b")
     assert snapshot(tmp_path) == before
 
 
@@ -65,7 +73,7 @@ def test_settings_of_how_it_runs_may_change(tmp_path):
 def test_other_settings_are_named_and_nothing_is_touched(tmp_path):
     opened(tmp_path).create()
     before = snapshot(tmp_path)
-    with pytest.raises(ValueError, match="other settings") as caught:
+    with pytest.raises(ValueError, match="is another one") as caught:
         opened(tmp_path, temperature=0.3, queue_size=8)
     text = str(caught.value)
     assert "temperature: 0.2 there, 0.3 now" in text
