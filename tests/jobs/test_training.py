@@ -245,7 +245,8 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path, damage):
         values.unlink()
     else:
         (folder / "checkpoint").write_text("not a list of checkpoints")
-    RunDirectory(str(tmp_path / "elsewhere"), "distill", config).create()
+    elsewhere = RunDirectory(str(tmp_path / "elsewhere"), "distill", config)
+    elsewhere.create(mean=toys.MEAN, std=toys.STD)
     (tmp_path / "elsewhere" / "config.json").rename(tmp_path / "run" / "config.json")
     before = snapshot(tmp_path / "run")
     message = "to name the last checkpoint" if damage == "garbage" else "Expected a checkpoint of"
