@@ -34,11 +34,12 @@ def run(config: "Config") -> None:
     Example:
         run(Config(workdir="runs/student", format="saved_model", out="runs/student/saved_model"))
     """
-    from export import _student, _verify
+    from export import _verify
+    from pcd_tf import students
 
     chosen = plugins.load(__name__, config.format)
     atomic.refuse_occupied(config.out)
-    student = _student.read(config.workdir)
+    student = students.read(config.workdir)
     with atomic.directory(config.out) as directory:
         chosen.write(student, directory)
         answers = functools.partial(chosen.answers, student, directory)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from export._student import Student
+from pcd_tf.students import Student
 
 TOLERANCE = 1e-4  # relative to the largest value of an output
 

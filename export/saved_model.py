@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from export._student import Student
+from pcd_tf.students import Student
 
 PRESET = "keras_hub_preset"
 

@@ -50,7 +50,7 @@ def run(config: Config) -> None:
     lines = training.fit(model, source, data.BYOL, config, directory)
 
     with atomic.directory(directory.path / "student", overwrite=True) as folder:
-        student.save_to_preset(str(folder))
+        students.save(student, folder)
     networks = {
         "teacher": lambda images: teacher((images - teacher.mean) / teacher.std),
         "student": lambda images: model((images - teacher.mean) / teacher.std),

@@ -2,7 +2,7 @@
 
 import keras_hub
 
-from pcd_tf.backbones import resnet
+from pcd_tf.backbones.resnet import resnet
 
 
 def build() -> keras_hub.models.ResNetBackbone:

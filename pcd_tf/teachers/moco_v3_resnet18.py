@@ -6,7 +6,7 @@ hidden width is ours: twice the backbone's channels, as their ResNet-50 has it.
 
 import keras
 
-from pcd_tf.backbones import resnet
+from pcd_tf.backbones.resnet import resnet
 from pcd_tf.layers import ProjectionHead
 from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
 

@@ -6,7 +6,7 @@ arXiv 2104.02057. Its linear probe on ImageNet: 68.9 / 72.8 / 74.6 % at 100 / 30
 
 import keras
 
-from pcd_tf.backbones import resnet
+from pcd_tf.backbones.resnet import resnet
 from pcd_tf.layers import ProjectionHead
 from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
 

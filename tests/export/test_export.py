@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import export
-from export import _student
+from pcd_tf import students
 from pcd_tf.configs.export import Config
 
 
@@ -102,7 +102,7 @@ def test_an_unknown_format_gets_the_nearest(finished, tmp_path):
 
 
 def test_outputs_are_those_of_the_backbone_on_normalised_images(finished):
-    student = _student.read(finished)
+    student = students.read(finished)
     images = np.random.default_rng(0).integers(0, 256, (2, 33, 65, 3), "uint8")
     outputs = student.outputs(images)
     normalised = (images - np.array([100.0, 110.0, 120.0])) / np.array([50.0, 60.0, 70.0])
@@ -116,10 +116,10 @@ def test_outputs_are_those_of_the_backbone_on_normalised_images(finished):
 
 def test_the_student_computes_in_float32_whatever_the_policy(finished):
     images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), "uint8")
-    expected = _student.read(finished).outputs(images)
+    expected = students.read(finished).outputs(images)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        outputs = _student.read(finished).outputs(images)
+        outputs = students.read(finished).outputs(images)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     for name, value in expected.items():
@@ -135,30 +135,30 @@ def run(finished, tmp_path):
 
 def test_a_run_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Received: .*nowhere, which is no directory\."):
-        _student.read(tmp_path / "nowhere")
+        students.read(tmp_path / "nowhere")
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"which has no config\.json\."):
-        _student.read(tmp_path)
+        students.read(tmp_path)
 
 
 def test_an_unfinished_run_is_refused(run):
     shutil.rmtree(run / "student")
     with pytest.raises(ValueError, match="Expected a finished distill run.*no student/ yet: run"):
-        _student.read(run)
+        students.read(run)
 
 
 def test_a_run_of_another_job_is_refused(run):
     change(run, job="pretrain")
     with pytest.raises(ValueError, match="of the job 'pretrain': export takes"):
-        _student.read(run)
+        students.read(run)
 
 
 def test_a_run_of_another_release_is_refused(run):
     change(run, settings={})
     with pytest.raises(ValueError, match=r"Expected mean, std and settings\.image_size"):
-        _student.read(run)
+        students.read(run)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_run_of_another_release_is_refused(run):
 def test_a_damaged_config_is_refused(run, text):
     (run / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json.*cannot be read as one"):
-        _student.read(run)
+        students.read(run)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
@@ -175,7 +175,7 @@ def test_a_damaged_student_is_refused(run, name):
     path = run / "student" / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="Expected a KerasHub preset of a backbone.*damaged"):
-        _student.read(run)
+        students.read(run)
 
 
 def change(run, **values):

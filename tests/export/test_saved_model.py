@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import _student, saved_model
+from export import saved_model
+from pcd_tf import students
 
 # Runs where Keras and this project cannot be imported; TensorFlow may look where Keras is, no more.
 CLEAN_PROCESS = """
@@ -37,7 +38,7 @@ assert not Refuse.names & {name.split(".")[0] for name in sys.modules}
 
 @pytest.fixture(scope="module")
 def student(finished):
-    return _student.read(finished)
+    return students.read(finished)
 
 
 @pytest.fixture(scope="module")

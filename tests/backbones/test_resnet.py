@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pcd_tf.backbones import resnet
+from pcd_tf.backbones.resnet import resnet
 from pcd_tf.weights import arrays
 
 # torchvision's published totals without the classifier of 1000 classes.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_hub
 import numpy as np
+
+from pcd_tf.students import _directory, _pyramid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Student:
         source: the run it is from: workdir, settings, versions, revision.
     """
 
-    backbone: keras_hub.models.Backbone
+    backbone: keras.Model
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int
@@ -59,7 +60,7 @@ class Student:
 
     @property
     def _levels(self) -> dict[str, keras.KerasTensor]:
-        return getattr(self.backbone, "pyramid_outputs", {})
+        return _pyramid.pyramid(self.backbone)
 
     @functools.cached_property
     def _network(self) -> keras.Model:
@@ -80,15 +81,8 @@ def read(workdir: str | os.PathLike[str]) -> Student:
             f"Expected a finished distill run. Received: {workdir}, which has no student/ yet: "
             "run the job distill with this workdir to its end, then export again."
         )
-    try:
-        backbone = keras_hub.models.Backbone.from_preset(str(preset), dtype="float32")
-    except (ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"Expected a KerasHub preset of a backbone. Received: {preset}, which does not load "
-            f"({error}): it is damaged or of another KerasHub; distil again, or copy it again."
-        ) from error
     return Student(
-        backbone=backbone,
+        backbone=_directory.load(preset),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         image_size=config["settings"]["image_size"],
