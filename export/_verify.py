@@ -1,6 +1,7 @@
 """Whether what was written is the Keras student: the check before an export is called done."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -8,52 +9,160 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf.students import Student
+from export._order import Order
 
-TOLERANCE = 1e-4  # relative to the largest value of an output
+Outputs = Mapping[str, Any]
+Entrance = Callable[[npt.NDArray[np.uint8]], Outputs | None]
 
-Answers = Mapping[str, Mapping[str, Any]]
 
-
-def largest_error(student: Student, answers: Callable[[npt.NDArray[np.uint8]], Answers]) -> float:
-    """Compares an export with the Keras student on fixed images of two sizes.
-
-    The sizes are the square that the student was distilled on, and a smaller oblong one.
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """How far an export may be from the Keras student.
 
     Args:
-        student: what was exported.
-        answers: uint8 images (B, H, W, 3) -> for each entrance of the export, its outputs by name.
+        tolerance: largest error of a value, relative to the largest value of its output.
+        cosine: smallest cosine between an image's embedding and that of the Keras student.
+    """
 
-    Returns:
-        The largest error of any output at any entrance, relative to the output's largest value.
+    tolerance: float = 1e-4
+    cosine: float = 0.9999
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the check found: the largest error and the smallest cosine, of what, on what."""
+
+    error: float
+    cosine: float
+    bound: Bound
+    entrances: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    images: str
+
+    def description(self) -> dict[str, Any]:
+        """Describes it in JSON's types."""
+        return {
+            "largest_relative_error": self.error,
+            "smallest_cosine": self.cosine,
+            "allowed": dataclasses.asdict(self.bound),
+            "checked": {"by": self.entrances, "sizes": self.sizes, "images": self.images},
+        }
+
+    def __str__(self) -> str:
+        sizes = " and ".join(f"{height} x {width}" for height, width in self.sizes)
+        return (
+            f"  error     {self.error:.1e} at most against the Keras student, relative to an "
+            f"output's largest value; allowed {self.bound.tolerance:g}\n"
+            f"  cosine    {self.cosine:.6f} at least between its embeddings and the Keras "
+            f"student's; allowed {self.bound.cosine:g}\n"
+            f"  checked   by {', '.join(self.entrances)}, at {sizes} pixels, with {self.images}"
+        )
+
+
+def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Report:
+    """Compares an export with the Keras student on real images.
+
+    Where the export takes images of any size, they are the square that the student was distilled
+    on, and a smaller oblong one.
+
+    Args:
+        order: what was exported.
+        entrances: name -> function, uint8 images (B, H, W, 3) -> outputs by name.
+        bound: what is allowed.
 
     Raises:
         ValueError: when an output is missing or left over, of another shape, or off by more than
-            TOLERANCE; says which.
+            the bound; says which.
     """
-    side = student.image_size
-    largest = 0.0
-    for size in ((side, side), (side // 2 + 5, side // 2 + 24)):
-        images = _fixed_images(*size)
+    sizes = tuple(_sizes(order))
+    largest, smallest = 0.0, 1.0
+    for size in sizes:
+        images = order.images.batch(*size)
         with _full_float32():
-            expected = {name: np.asarray(value) for name, value in student.outputs(images).items()}
-            received = answers(images)
+            expected = {key: np.asarray(x) for key, x in order.student.outputs(images).items()}
+            received = {name: _ask(ask, images, order) for name, ask in entrances.items()}
         for entrance, outputs in received.items():
-            if outputs.keys() != expected.keys():
+            if outputs is None:
+                continue
+            place = f"{entrance}, at {size[0]} x {size[1]} pixels,"
+            largest = max(largest, _compare(outputs, expected, bound, place))
+            smallest = min(smallest, _cosine(outputs, expected))
+            if not smallest >= bound.cosine:
                 raise ValueError(
-                    f"Expected the outputs {', '.join(sorted(expected))} of {entrance}. "
-                    f"Received: {', '.join(sorted(outputs))}. Nothing was exported."
+                    f"Expected embeddings with a cosine of {bound.cosine:g} or more with the Keras "
+                    f"student's. Received: {smallest:.4f} of {place} with {order.images}. "
+                    "Nothing was exported."
                 )
-            for name, value in expected.items():
-                error = _relative_error(np.asarray(outputs[name]), value)
-                if not error <= TOLERANCE:
-                    raise ValueError(
-                        f"Expected the export to equal the Keras student to {TOLERANCE:.0e}. "
-                        f"Received: {name} of {entrance}, at {size[0]} x {size[1]} pixels, off by "
-                        f"{error:.1e} of its largest value. Nothing was exported."
-                    )
-                largest = max(largest, error)
+    return Report(largest, smallest, bound, tuple(entrances), sizes, str(order.images))
+
+
+def _compare(outputs: Outputs, expected: Outputs, bound: Bound, place: str) -> float:
+    """Returns the largest error of any output, relative to the output's largest value."""
+    if outputs.keys() != expected.keys():
+        raise ValueError(
+            f"Expected the outputs {', '.join(sorted(expected))} of {place} "
+            f"Received: {', '.join(sorted(outputs))}. Nothing was exported."
+        )
+    largest = 0.0
+    for name, value in expected.items():
+        error = _relative_error(outputs[name], value)
+        if not error <= bound.tolerance:
+            raise ValueError(
+                f"Expected the export to equal the Keras student to {bound.tolerance:g}. "
+                f"Received: {name} of {place} off by {error:.1e} of its largest value. "
+                "Nothing was exported."
+            )
+        largest = max(largest, error)
     return largest
+
+
+def _relative_error(received: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    if received.shape != expected.shape:
+        return float("inf")
+    largest = max(float(np.max(np.abs(expected))), 1e-12)
+    return float(np.max(np.abs(received - expected))) / largest
+
+
+def _cosine(outputs: Outputs, expected: Outputs) -> float:
+    one, other = outputs["embedding"], expected["embedding"]
+    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return float(np.min(np.sum(one * other, axis=-1) / np.maximum(norms, 1e-12)))
+
+
+def _ask(
+    entrance: Entrance, images: npt.NDArray[np.uint8], order: Order
+) -> dict[str, npt.NDArray[Any]] | None:
+    """Sends the images in, as many at a time as the export takes."""
+    at_a_time = order.batch_size or len(images)
+    parts = []
+    for start in range(0, len(images), at_a_time):
+        part = images[start : start + at_a_time]
+        num_lacking = at_a_time - len(part)
+        outputs = entrance(np.concatenate([part, images[:1].repeat(num_lacking, axis=0)]))
+        if outputs is None:
+            return None
+        parts.append({name: np.asarray(value)[: len(part)] for name, value in outputs.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _sizes(order: Order) -> Iterator[tuple[int, int]]:
+    """The size that the export is for; else the run's and an oblong one that the student takes."""
+    yield order.size_or_run
+    if order.size is None:
+        half = order.student.image_size // 2
+        rounded = max(half // 32, 1) * 32  # what has a stride of 32, or patches, takes this
+        for oblong in ((half + 5, half + 24), (rounded, rounded + 32)):
+            if _takes(order, oblong):
+                yield oblong
+                return
+
+
+def _takes(order: Order, size: tuple[int, int]) -> bool:
+    try:
+        order.student.outputs(np.zeros((1, *size, 3), "uint8"))
+    except (ValueError, tf.errors.InvalidArgumentError):
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -65,20 +174,3 @@ def _full_float32() -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(enabled)
-
-
-def _fixed_images(height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Two uint8 images, the same ones each time: a smooth one, and one of noise."""
-    y = np.linspace(0.0, 1.0, height)[:, None, None]
-    x = np.linspace(0.0, 1.0, width)[None, :, None]
-    turns = np.array([2.0, 3.0, 5.0])
-    smooth = 127.5 + 127.5 * np.sin(2 * np.pi * turns * (x + y**2))
-    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3))
-    return np.stack([smooth, noise]).astype(np.uint8)
-
-
-def _relative_error(received: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    if received.shape != expected.shape:
-        return float("inf")
-    largest = max(float(np.max(np.abs(expected))), 1e-12)
-    return float(np.max(np.abs(received - expected))) / largest

@@ -17,7 +17,7 @@ GROUPS = [
     "pcd_tf.plugins pcd_tf.atomic",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
-    "pcd_tf.schedules pcd_tf.metrics",
+    "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling",
     "pcd_tf.weights pcd_tf.backbones",
     "pcd_tf.teachers pcd_tf.students pcd_tf.data",
     "pcd_tf.models pcd_tf.detectors pcd_tf.segmenters",

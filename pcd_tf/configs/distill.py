@@ -1,15 +1,21 @@
 """The settings of `distill`: a student learns from a teacher, pixel by pixel."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from pcd_tf import teachers
+from pcd_tf.configs._teacher import TeacherConfig
 from pcd_tf.configs.training import TrainingConfig
 from pcd_tf.settings import Conflict, setting, with_default
 
+_LEVEL = r"P\d=[^,=]+"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(TrainingConfig):
+class Config(TeacherConfig, TrainingConfig):
     """Settings of a distillation. The defaults are the published recipe.
 
     Source: Huang and Guo, "Pixel-Wise Contrastive Distillation", ICCV 2023, arXiv 2211.00218.
@@ -20,14 +26,16 @@ class Config(TrainingConfig):
 
     teacher_checkpoint: str = setting(
         "",
-        help="Directory of the teacher: what pretrain wrote, WORKDIR/teacher.",
+        help="Directory of the teacher: what pretrain or convert wrote, WORKDIR/teacher. Or, with "
+        "--teacher, what convert takes as --checkpoint.",
         group="model",
         source="[ours]",
-        unit="directory",
+        unit="path",
     )
     teacher: str | None = setting(
         None,
-        help="Name of the teacher that the checkpoint must hold, as a check.",
+        help="Name of the teacher that the checkpoint must hold: a check of a teacher's directory, "
+        "needed for a file.",
         group="model",
         source="[ours]",
         choices_in="pcd_tf.teachers",
@@ -39,6 +47,32 @@ class Config(TrainingConfig):
         group="model",
         source="[paper]",
         choices_in="pcd_tf.students",
+    )
+    student_model: str | None = setting(
+        None,
+        help="The network of --student=custom: FILE.keras, or package.module:function, which is "
+        "called without arguments and returns a keras.Model. It takes images that are normalised "
+        "already; it is cut behind its last map.",
+        group="model",
+        source="[ours]",
+        when_none="none",
+    )
+    student_pyramid: str | None = setting(
+        None,
+        help="The layers of --student=custom whose maps are its feature pyramid, "
+        "P3=LAYER,P4=LAYER for strides 8 and 16; the coarsest is distilled, what follows it left "
+        "out.",
+        group="model",
+        source="[ours]",
+        when_none="the last map at each stride",
+    )
+    student_init: str = setting(
+        "random",
+        help="Weights to start from: random, or a PATH: the workdir of a distill run, a KerasHub "
+        "preset, a .keras or .weights.h5 file, or for a ResNet a checkpoint in torchvision's "
+        "layout (.pth, .pt, .safetensors, .npz).",
+        group="model",
+        source="[ours]",
     )
     mhsa: bool = setting(
         True,
@@ -55,6 +89,14 @@ class Config(TrainingConfig):
         group="model",
         source="[ours]",
         choices=("same", "aligned", "index"),
+    )
+    map_size: str = setting(
+        "student",
+        help="Whose map keeps its size where teacher and student differ in it: the other's is "
+        "averaged down or interpolated up to it.",
+        group="model",
+        source="[ours]",
+        choices=("student", "teacher"),
     )
     queue_size: int = setting(
         65536,
@@ -78,13 +120,50 @@ class Config(TrainingConfig):
     learning_rate: float = with_default(TrainingConfig, "learning_rate", 1.0, source="[code]")
     weight_decay: float = with_default(TrainingConfig, "weight_decay", 1e-5, source="[code]")
 
+    @property
+    def student_options(self) -> dict[str, Any]:
+        """What the student's `build` is told: for a user's own, its model."""
+        if self.student_model is None:
+            return {}
+        levels = (self.student_pyramid or "").split(",")
+        pyramid = dict(level.split("=") for level in levels if level)
+        return {"model": self.student_model, "pyramid": pyramid, "image_size": self.image_size}
+
     def conflicts(self) -> Iterator[Conflict]:
         yield from super().conflicts()
-        directory = Path(self.teacher_checkpoint)
-        if not (directory / "teacher.json").is_file():
-            text = f"expected a directory with teacher.json. Received: {self.teacher_checkpoint!r}."
-            if (directory / "teacher" / "teacher.json").is_file():
-                text += f" Did you mean {str(directory / 'teacher')!r}?"
-            else:
-                text += " Make a teacher with main.py pretrain; it is then in WORKDIR/teacher."
-            yield ("teacher_checkpoint",), text
+        yield from self._student_conflicts()
+        yield from self._teacher_conflicts()
+
+    def _teacher_conflicts(self) -> Iterator[Conflict]:
+        inside = Path(self.teacher_checkpoint) / "teacher"
+        if teachers.is_saved(self.teacher_checkpoint):
+            for name in self.teacher_settings:
+                text = f"{self.teacher_checkpoint!r} is a teacher already, which knows its own."
+                yield (name, "teacher_checkpoint"), f"{text} Leave this out."
+            return
+        text = f"expected a directory with teacher.json. Received: {self.teacher_checkpoint!r}."
+        if teachers.is_saved(inside):
+            yield ("teacher_checkpoint",), f"{text} Did you mean {str(inside)!r}?"
+        elif self.teacher is None and Path(self.teacher_checkpoint).is_file():
+            text = "expected the name of the teacher that the file holds, as it is to be converted."
+            yield ("teacher", "teacher_checkpoint"), f"{text} One of {', '.join(teachers.names())}."
+        elif self.teacher is None:
+            text += (
+                " Make a teacher with main.py pretrain or convert; it is then in WORKDIR/teacher."
+            )
+            yield ("teacher_checkpoint", "teacher"), text
+
+    def _student_conflicts(self) -> Iterator[Conflict]:
+        if self.student == "custom" and self.student_model is None:
+            yield ("student_model", "student"), "student=custom needs it."
+        for name in ("student_model", "student_pyramid"):
+            if getattr(self, name) is not None and self.student != "custom":
+                text = f"student={self.student} has no use for it. Set student to custom."
+                yield (name, "student"), text
+        pyramid = self.student_pyramid
+        if pyramid is not None and not re.fullmatch(rf"{_LEVEL}(,{_LEVEL})*", pyramid):
+            text = f"expected P3=LAYER,P4=LAYER and so on. Received: {pyramid!r}."
+            yield ("student_pyramid",), text
+        if self.student_init != "random" and not Path(self.student_init).expanduser().exists():
+            text = f"expected random or an existing path. Received: {self.student_init!r}."
+            yield ("student_init",), text

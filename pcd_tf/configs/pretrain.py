@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from pcd_tf import teachers
 from pcd_tf.configs.training import TrainingConfig
 from pcd_tf.settings import setting, with_default
 
@@ -22,7 +23,7 @@ class Config(TrainingConfig):
         help="Which teacher to train; the one with resnet18 is for small machines.",
         group="model",
         source="[MoCo v3]",
-        choices_in="pcd_tf.teachers",
+        choices=teachers.names("moco_v3_resnet"),  # what this job can train, by its method
     )
     encoder_momentum: float = setting(
         0.99,

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Source(abc.ABC):
-    """A finite set of images, numbered from 0, in a new order each epoch.
+    """A finite set of images, numbered from 0, in a new order each epoch or in their own.
 
     A record is a dict: "index", int64 (), which image, and "payload", what `open` needs to make it:
     encoded bytes in a stream, nothing but the index where images can be reached by number.
@@ -39,6 +39,18 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
         """Gives the `num_examples` records of one epoch; `epoch` may be an int64 tensor."""
+
+    @abc.abstractmethod
+    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
+        """Gives the records from image `start` to the last one, in the order of their numbers.
+
+        Each has a "label" as well, int64 (): the image's class, an index into `class_names`; -1
+        where it is not known or an image has no single class.
+        """
+
+    @abc.abstractmethod
+    def image_name(self, index: int) -> str:
+        """Names an image: for a file, its path in the source."""
 
     @abc.abstractmethod
     def payloads(self, indices: Sequence[int]) -> list[Any]:
@@ -63,9 +75,13 @@ class Source(abc.ABC):
         """How many unreadable images were met so far."""
         return len(self._unreadable)
 
-    def image(self, index: int, payload: Any) -> np.ndarray:
-        """Makes one upright RGB image, uint8 (H, W, 3). Raises DecodeError."""
-        return np.asarray(self.open(index, payload))
+    def open_or_skip(self, index: int, payload: Any) -> Image.Image | None:
+        """Makes one image; None when it cannot be decoded, which is logged and counted once."""
+        try:
+            return self.open(index, payload)
+        except DecodeError as error:
+            self._skip(index, error)
+            return None
 
     def read(
         self,
@@ -134,3 +150,15 @@ def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf
     order = tf.numpy_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
     order = tf.ensure_shape(order, (num_examples,))
     return tf.data.Dataset.from_tensor_slices({"index": order, "payload": order})
+
+
+def indices_in_order(start: int, labels: np.ndarray) -> tf.data.Dataset:
+    """Gives the records from `start` on, of a source whose images can be reached by number.
+
+    Args:
+        start: the first one.
+        labels: int64 (n,), of all images of the source.
+    """
+    order = np.arange(start, len(labels))
+    records = {"index": order, "payload": order, "label": labels[start:]}
+    return tf.data.Dataset.from_tensor_slices(records)

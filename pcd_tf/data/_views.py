@@ -92,10 +92,15 @@ def plain_images(source: Source, *, image_size: int, indices: Sequence[int]) -> 
     images = np.empty((len(indices), image_size, image_size, 3), np.uint8)
     for row, (index, payload) in enumerate(zip(indices, source.payloads(indices), strict=True)):
         _, image = source.read(index, payload)
-        side = min(image.size)
-        x, y = (image.width - side) // 2, (image.height - side) // 2
-        images[row] = _resized(image, (y, x, y + side, x + side), image_size)
+        images[row] = central_square(image, image_size)
     return images
+
+
+def central_square(image: Image.Image, image_size: int) -> np.ndarray:
+    """Cuts out the largest square in the middle and resizes it to uint8 (S, S, 3)."""
+    side = min(image.size)
+    x, y = (image.width - side) // 2, (image.height - side) // 2
+    return _resized(image, (y, x, y + side, x + side), image_size)
 
 
 def _make_views(

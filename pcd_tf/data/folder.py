@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data._decode import decode
-from pcd_tf.data._source import Source, shuffled_indices
+from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class FolderSource(Source):
 
     Example:
         source = FolderSource("~/photos")
-        pixels = source.image(0, 0)
+        source.open(0, 0).show()
     """
 
     def __init__(self, data_dir: str | os.PathLike[str]) -> None:
@@ -57,9 +58,18 @@ class FolderSource(Source):
                 f"Received: none, and {num_others} other files. Is it the right directory?"
             )
         super().__init__(str(self.root), len(self.files), _class_names(self.files))
+        self._class_index = {name: index for index, name in enumerate(self.class_names)}
 
     def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
         return shuffled_indices(self.num_examples, seed, epoch)
+
+    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
+        labels = [self.label(index) for index in range(self.num_examples)]
+        return indices_in_order(start, np.array(labels, np.int64))
+
+    def image_name(self, index: int) -> str:
+        # Python holds a name that is no UTF-8 with lone surrogates, which no file format takes.
+        return self.files[index].encode(errors="backslashreplace").decode()
 
     def payloads(self, indices: Sequence[int]) -> list[int]:
         return list(indices)
@@ -73,11 +83,9 @@ class FolderSource(Source):
             following = (index + step) % self.num_examples
             yield following, following
 
-    def label(self, index: int) -> int | None:
-        """Returns the class of an image, an index into `class_names`; None where there are none."""
-        if not self.class_names:
-            return None
-        return self.class_names.index(self.files[index].split(os.sep, 1)[0])
+    def label(self, index: int) -> int:
+        """Returns the class of an image, an index into `class_names`; -1 where there are none."""
+        return self._class_index.get(self.files[index].split(os.sep, 1)[0], -1)
 
 
 def _find_images(root: Path) -> tuple[list[str], int]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data import _scene
-from pcd_tf.data._source import Source, shuffled_indices
+from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
 
 NUM_EXAMPLES = 5000
 IMAGE_SIZE = 160  # pixels a side
@@ -96,6 +96,12 @@ class SyntheticSource(Source):
 
     def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
         return shuffled_indices(self.num_examples, seed, epoch)
+
+    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
+        return indices_in_order(start, np.full(self.num_examples, -1))  # several objects an image
+
+    def image_name(self, index: int) -> str:
+        return f"{SPLITS[self._split]}/{index}"
 
     def payloads(self, indices: Sequence[int]) -> list[int]:
         return list(indices)

@@ -68,13 +68,16 @@ class TfdsSource(Source):
             getattr(_feature(info, "label"), "names", None) or (),
         )
         # The number of a record is the number of those before its file, and its place in the file.
-        before = np.cumsum([0, *(file.take for file in files)])[:-1]
-        keys = [file.basename() for file in files]
-        values = [int(count) - file.skip for count, file in zip(before, files, strict=True)]
+        self._before = np.cumsum([0, *(file.take for file in files)])[:-1]
+        self._file_names = [file.basename() for file in files]
+        self._shifts = self._before - [file.skip for file in files]
         self._first_index = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64)),
+            tf.lookup.KeyValueTensorInitializer(
+                self._file_names, tf.constant(self._shifts, tf.int64)
+            ),
             default_value=0,
         )
+        self._has_labels = bool(self.class_names)
         self._stand_ins: list[tuple[int, Any]] = []
         self._stand_ins_lock = threading.Lock()
 
@@ -89,6 +92,16 @@ class TfdsSource(Source):
             return stream.shuffle(NUM_SHUFFLED, shuffle_seed, reshuffle_each_iteration=False)
 
         return tf.data.Dataset.from_tensors(tf.cast(epoch, tf.int64)).flat_map(shuffled)
+
+    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
+        records = self._stream(shuffle_files=False, labels=self._has_labels).skip(start)
+        if self._has_labels:
+            return records
+        return records.map(lambda record: {**record, "label": tf.constant(-1, tf.int64)})
+
+    def image_name(self, index: int) -> str:
+        file = int(np.searchsorted(self._before, index, side="right")) - 1
+        return f"{self._file_names[file]}__{index - self._shifts[file]}"
 
     def payloads(self, indices: Sequence[int]) -> list[Any]:
         wanted = set(indices)
@@ -125,7 +138,11 @@ class TfdsSource(Source):
         yield from self._stand_ins[:start]
 
     def _stream(
-        self, *, shuffle_files: bool, shuffle_seed: tf.Tensor | None = None
+        self,
+        *,
+        shuffle_files: bool,
+        shuffle_seed: tf.Tensor | None = None,
+        labels: bool = False,
     ) -> tf.data.Dataset:
         """Reads the split once, in an order that is the same for the same seed."""
         decoder = tensorflow_datasets.decode.SkipDecoding() if self._is_encoded else None
@@ -133,7 +150,8 @@ class TfdsSource(Source):
             split=self._split,
             shuffle_files=shuffle_files,
             decoders=tensorflow_datasets.decode.PartialDecoding(
-                {"image": True}, decoders={"image": decoder} if decoder else None
+                {"image": True, "label": True} if labels else {"image": True},
+                decoders={"image": decoder} if decoder else None,
             ),
             read_config=tensorflow_datasets.ReadConfig(
                 shuffle_seed=shuffle_seed,
@@ -151,7 +169,8 @@ class TfdsSource(Source):
         file = tf.strings.regex_replace(example["tfds_id"], r"__\d+$", "")
         place = tf.strings.regex_replace(example["tfds_id"], r"^.*__", "")
         index = self._first_index.lookup(file) + tf.strings.to_number(place, tf.int64)
-        return {"index": index, "payload": example["image"]}
+        record = {"index": index, "payload": example["image"]}
+        return record | ({"label": example["label"]} if "label" in example else {})
 
 
 def _prepared_builder(tfds_name: str, data_dir: str | None) -> Any:

@@ -1,14 +1,22 @@
 """The main job: distil a student from a teacher, pixel by pixel."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
 from pcd_tf import atomic, data, students, teachers
 from pcd_tf.configs.distill import Config
+from pcd_tf.jobs import _conversion
 from pcd_tf.jobs import _training as training
 from pcd_tf.models import Distiller
+from pcd_tf.resampling import resize_map
 from pcd_tf.training import devices, optimizer
 
 
 def run(config: Config) -> None:
-    """Distils a student; its backbone ends in WORKDIR/student, a KerasHub preset.
+    """Distils a student; its backbone ends in WORKDIR/student.
 
     Raises:
         ValueError: when the settings, the images, the teacher or the workdir do not fit; before any
@@ -21,14 +29,16 @@ def run(config: Config) -> None:
     directory, strategy, source = training.begin("distill", config)
 
     with strategy.scope():
-        teacher = teachers.load(config.teacher_checkpoint, config.teacher)
-        student = students.build(config.student)
+        teacher = _teacher(config)
+        student = students.build(config.student, **config.student_options)
+        start = _initialise(student, config.student_init)
         model = Distiller(
             teacher,
             student,
             queue_size=config.queue_size,
             temperature=config.temperature,
             pairing=config.pairing,
+            map_size=config.map_size,
             mhsa=config.mhsa,
             seed=config.seed,
         )
@@ -37,24 +47,20 @@ def run(config: Config) -> None:
             jit_compile=devices.compiles(strategy),
         )
 
-    training.describe(
-        config, source, strategy, doing=f"Distils {config.student} from {teacher.name}."
-    )
+    training.describe(config, source, strategy, doing=_what(config, model))
+    networks = _networks(config, model)
     directory.create(
         mean=teacher.mean,
         std=teacher.std,
         num_examples=source.num_examples,
         teacher_sha256=teacher.fingerprint(),
+        **start,
     )
     _warn_of_random_negatives(config, source)
     lines = training.fit(model, source, data.BYOL, config, directory)
 
     with atomic.directory(directory.path / "student", overwrite=True) as folder:
         students.save(student, folder)
-    networks = {
-        "teacher": lambda images: teacher((images - teacher.mean) / teacher.std),
-        "student": lambda images: model((images - teacher.mean) / teacher.std),
-    }
     training.conclude(
         directory,
         source,
@@ -67,6 +73,51 @@ def run(config: Config) -> None:
         f"  student   {directory.path / 'student'}\n"
         f"  next      main.py export --workdir={config.workdir} --format=saved_model --out=DIR"
     )
+
+
+def _teacher(config: Config) -> teachers.Teacher:
+    """Loads the teacher, or converts it when it is no teacher's directory."""
+    path, name = config.teacher_checkpoint, config.teacher
+    if name is None or teachers.is_saved(path):
+        return teachers.load(path, name)
+    return _conversion.convert(name, path, config.teacher_options)
+
+
+def _initialise(student: keras.Model, path: str) -> dict[str, str]:
+    """Sets the weights to start from, and returns what config.json keeps of them."""
+    return {} if path == "random" else {"student_init_sha256": students.initialise(student, path)}
+
+
+def _what(config: Config, model: Distiller) -> str:
+    """Says what is about to happen; refuses an image size that does not fit."""
+    sizes = model.map_sizes(config.image_size)
+    pixels = {name: f"{height} x {width}" for name, (height, width) in sizes.items()}
+    return (
+        f"Distils {config.student} ({pixels['student']} pixels of a map) from "
+        f"{model.teacher.name} ({pixels['teacher']}), compared at {pixels[config.map_size]}."
+    )
+
+
+def _networks(config: Config, model: Distiller) -> dict[str, Callable[[Any], Any]]:
+    """What the pictures show: both maps of images of 0..255, at one size.
+
+    A network that is made for one size of image gets images of that size.
+    """
+    teacher = model.teacher
+    size = training.PICTURE_SCALE * config.image_size
+    if teacher.backbone.input_shape[1] or model.backbone.input_shape[1]:
+        size = config.image_size
+    shown = model.map_sizes(size)[config.map_size]
+
+    def embed(network: Callable[[Any], Any], images: Any) -> Any:
+        if images.shape[1] != size:
+            images = keras.ops.image.resize(images.astype("float32"), (size, size), antialias=True)
+        return resize_map(network((images - teacher.mean) / teacher.std), shown)
+
+    return {
+        "teacher": functools.partial(embed, teacher),
+        "student": functools.partial(embed, model),
+    }
 
 
 def _warn_of_random_negatives(config: Config, source: data.Source) -> None:

@@ -54,14 +54,13 @@ class ViewsToImages(keras.layers.Layer):
 
 
 def synchronize(layer: Any) -> None:
-    """Takes BatchNorm statistics over all replicas, in every BatchNormalization of a model.
+    """Takes BatchNorm statistics over all replicas, in every BatchNormalization of a layer.
 
     With one replica this is left off: it would change nothing but the time (some 10 % of a step).
     """
-    if isinstance(layer, keras.layers.BatchNormalization):
-        layer.synchronized = num_replicas() > 1
-    for inner in getattr(layer, "layers", ()):
-        synchronize(inner)
+    for inner in layer._flatten_layers():  # those that a layer holds in attributes as well
+        if isinstance(inner, keras.layers.BatchNormalization):
+            inner.synchronized = num_replicas() > 1
 
 
 def apply_gradients(optimizer: Any, gradients: Any, variables: Any) -> None:

@@ -9,9 +9,12 @@ from keras import ops
 from pcd_tf.layers import MHSA, ProjectionHead
 from pcd_tf.losses import PixelContrastiveLoss
 from pcd_tf.metrics import feature_spread, pixel_retrieval
-from pcd_tf.models import _step
+from pcd_tf.models import _map_sizes, _step
 from pcd_tf.models._pairings import PAIRINGS
 from pcd_tf.negatives import NegativeQueue
+from pcd_tf.resampling import resize_map
+
+MAP_SIZES = ("student", "teacher")
 
 
 class Distiller(_step.TwoViewModel):
@@ -22,18 +25,28 @@ class Distiller(_step.TwoViewModel):
     object, so it is neither trained nor saved with the model. Negatives are the spatial means of
     the teacher's maps of earlier images' first views. Use it with `fit` on batches of
     `pcd_tf.data.two_views`; build and compile it under the strategy's scope.
+
+    Where the two maps differ in size, one is brought to the size of the other by `resize_map`, as
+    the embeddings behind all heads. There it costs least (D channels, not the heads' hidden width),
+    the student's heads work on the pixels that its backbone is kept for, and it is as good as
+    before the teacher's head: but for its gates, which the mean decides, the head is affine.
+    Averaging keeps the teacher's mean, and so its meaning, exactly; bilinear enlarging exactly at
+    whole ratios and else nearly. Negatives are means of the teacher's own map always.
     Source: Huang & Guo, "Pixel-Wise Contrastive Distillation", ICCV 2023, arXiv 2211.00218. Both
     views go through the student as one batch, so its BatchNorm sees both at once (this project's
     choice).
 
-    Shapes: B images, two views each, S pixels a side; H x W pixels of a map, D embedding.
+    Shapes: B images, two views each, S pixels a side; H x W pixels of the student's map, h x w of
+        the teacher's, H' x W' of the one that `map_size` names; D embedding.
 
     Args:
         teacher: pcd_tf.teachers.Teacher.
-        backbone: keras.Model, normalised images -> map (H, W of the teacher's map); trained.
+        backbone: keras.Model, normalised images -> map (B, H, W, C); trained.
         queue_size: int, negatives kept; 65536 by default (the authors' code).
         temperature: float, of the loss; 0.2 by default (the paper).
         pairing: "same" (default), "aligned" or "index": see `pcd_tf/models/_pairings.py`.
+        map_size: "student" (default) or "teacher": whose map keeps its size where they differ.
+            Measured by `benchmarks/map_size.py`.
         mhsa: bool, whether self-attention stands behind the backbone; True by default (the paper).
         seed: int or None, of the negatives at the start.
 
@@ -44,7 +57,7 @@ class Distiller(_step.TwoViewModel):
         float (B, H, W, D), the student's embedding of every pixel, not normalised.
 
     Raises:
-        ValueError: when the pairing is unknown, or teacher's and student's maps differ in size.
+        ValueError: when the pairing or the map size is unknown.
 
     Example:
         distiller = Distiller(teacher, pcd_tf.students.build("resnet18"), queue_size=1024)
@@ -60,6 +73,7 @@ class Distiller(_step.TwoViewModel):
         queue_size: int = 65536,
         temperature: float = 0.2,
         pairing: str = "same",
+        map_size: str = "student",
         mhsa: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -67,6 +81,10 @@ class Distiller(_step.TwoViewModel):
         if pairing not in PAIRINGS:
             raise ValueError(
                 f"`pairing` must be one of {', '.join(PAIRINGS)}. Received: pairing={pairing!r}"
+            )
+        if map_size not in MAP_SIZES:
+            raise ValueError(
+                f"`map_size` must be one of {', '.join(MAP_SIZES)}. Received: map_size={map_size!r}"
             )
         hidden, dim = teacher.hidden_units, teacher.embedding_dim
         self.teacher = teacher
@@ -77,6 +95,7 @@ class Distiller(_step.TwoViewModel):
         self.queue = NegativeQueue(queue_size, dim, seed=seed, name="queue")
         self.views_to_images = _step.ViewsToImages(teacher.mean, teacher.std)
         self.pixel_loss = PixelContrastiveLoss(temperature)
+        self.map_size = map_size
         self._pair = PAIRINGS[pairing]
         self.build((None, None, None, 3))
         for part in (self.backbone, self.projection, self.prediction):
@@ -98,24 +117,24 @@ class Distiller(_step.TwoViewModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a replica's batch of views; returns what `fit` logs, means over replicas."""
         images = self.views_to_images(data)  # [2B, S, S, 3]
-        teacher_maps = self.teacher(images)  # [2B, H, W, D]
+        teacher_maps = self._teacher_maps(images)  # [2B, h, w, D]
         with tf.GradientTape() as tape:
             student_maps = self(images, training=True)  # [2B, H, W, D]
-            _check_equal_size(student_maps, teacher_maps)
+            student, teacher = self._to_one_size(student_maps, teacher_maps)  # [2B, H', W', D]
             student, teacher, weights = self._pair(
-                _by_view(student_maps), _by_view(teacher_maps), data
-            )  # [B, 2, H, W, D] twice, [B, 2]
+                _by_view(student), _by_view(teacher), data
+            )  # [B, 2, H', W', D] twice, [B, 2]
             values, positive, best = self.pixel_loss.with_scores(
                 _all_views(student), _all_views(teacher), self.queue.vectors
-            )  # [2B, H, W] each
-            weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H, W]
+            )  # [2B, H', W'] each
+            weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H', W']
             global_count = ops.maximum(_step.sum_over_replicas(ops.sum(weights)), 1.0)
             loss = ops.sum(weights * values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
 
-        first_views = _by_view(teacher_maps)[:, 0]  # [B, H, W, D]
+        first_views = _by_view(teacher_maps)[:, 0]  # [B, h, w, D]
         keys = ops.mean(first_views, axis=(1, 2))  # [B, D]
         self.queue.enqueue(_step.gather_over_replicas(keys))
 
@@ -126,6 +145,33 @@ class Distiller(_step.TwoViewModel):
         names = ("loss", "retrieval_top1", "positive_cosine", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
 
+    def map_sizes(self, image_size: int) -> dict[str, tuple[int, int]]:
+        """Finds how large the maps of "student" and "teacher" are, before anything long.
+
+        Args:
+            image_size: side of the square images, pixels.
+
+        Returns:
+            (H, W) and (h, w), each network's own, by those names.
+
+        Raises:
+            ValueError: when one of them takes no images of that size; says which sizes fit.
+        """
+        return _map_sizes.check({"student": self, "teacher": self.teacher}, image_size)
+
+    def _teacher_maps(self, images: Any) -> Any:
+        maps = self.teacher(images)  # [2B, h, w, D]
+        if None in maps.shape[1:3]:  # a SavedModel tells its shapes only when it runs
+            with tf.init_scope():
+                size = _map_sizes.of(self.teacher, images.shape[1])
+            maps = tf.ensure_shape(maps, (None, *size, maps.shape[-1]))
+        return maps
+
+    def _to_one_size(self, student_maps: Any, teacher_maps: Any) -> tuple[Any, Any]:
+        kept = student_maps if self.map_size == "student" else teacher_maps
+        size = kept.shape[1:3]
+        return resize_map(student_maps, size), resize_map(teacher_maps, size)
+
 
 def _by_view(maps: Any) -> Any:
     return ops.reshape(maps, (-1, 2, *maps.shape[1:]))  # [2B, H, W, D] -> [B, 2, H, W, D]
@@ -133,11 +179,3 @@ def _by_view(maps: Any) -> Any:
 
 def _all_views(maps: Any) -> Any:
     return ops.reshape(maps, (-1, *maps.shape[2:]))  # [B, 2, H, W, D] -> [2B, H, W, D]
-
-
-def _check_equal_size(student_maps: Any, teacher_maps: Any) -> None:
-    if student_maps.shape[1:3] != teacher_maps.shape[1:3]:
-        raise ValueError(
-            "Teacher and student must have maps of one size (the same stride). Received: student "
-            f"{tuple(student_maps.shape[1:3])}, teacher {tuple(teacher_maps.shape[1:3])}"
-        )

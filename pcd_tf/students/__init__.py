@@ -7,7 +7,6 @@ from pcd_tf import plugins
 
 if TYPE_CHECKING:
     import keras
-    import keras_hub
 
     from pcd_tf.students._distilled import Student as Student
 
@@ -17,28 +16,57 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def build(name: str) -> "keras_hub.models.FeaturePyramidBackbone":
-    """Builds a randomly initialised student: a KerasHub backbone with a feature pyramid.
+def build(name: str, **options: Any) -> "keras.Model":
+    """Builds a student: randomly initialised, except for a user's own file.
 
     Args:
         name: one of `names()`.
+        **options: those of `custom`: model, pyramid, image_size; the others have none.
 
     Returns:
-        A backbone: normalised images (B, H, W, 3) of any size -> float (B, h, w, C), its BatchNorm
-        synchronised over replicas, its `pyramid_outputs` a dict with the last map and finer ones.
+        A functional model: normalised images (B, H, W, 3) of any size -> float (B, h, w, C). But
+        for `custom` it is a KerasHub backbone. Its other maps: `pyramid`.
 
     Raises:
-        ValueError: when there is no such student; names the choices and the nearest.
+        ValueError: when there is no such student, naming the choices and the nearest; when a user's
+            own model cannot be one.
 
     Example:
         build("resnet18")(images).shape  # (B, h, w, 512)
+        build("custom", model="networks:tiny", pyramid={"P3": "block3", "P4": "block4"})
     """
-    student: keras_hub.models.FeaturePyramidBackbone = plugins.load(__name__, name).build()
+    student: keras.Model = plugins.load(__name__, name).build(**options)
     return student
 
 
+def initialise(backbone: "keras.Model", path: str | os.PathLike[str]) -> str:
+    """Sets all weights of a student to those of a file; all of them, or none.
+
+    Args:
+        backbone: to set.
+        path: the workdir of a distill run, a student's directory or KerasHub preset, a Keras model
+            (.keras) or its weights (.weights.h5), or, for a ResNet, a PyTorch checkpoint in
+            torchvision's layout (.pth, .pth.tar, .pt, .safetensors, .npz), after any one prefix;
+            its classifier `fc`, and what has not that prefix, is left out.
+
+    Returns:
+        The SHA-256 of the weights, for the record of a run.
+
+    Raises:
+        ValueError: when the file cannot be read, or does not fit: says what is missing, what is
+            left over, and both shapes of what differs.
+    """
+    from pcd_tf.students import _start
+
+    return _start.initialise(backbone, path)
+
+
 def save(backbone: "keras.Model", directory: str | os.PathLike[str]) -> None:
-    """Writes a student's backbone into an existing, empty directory: WORKDIR/student."""
+    """Writes a student's backbone, in float32, into an existing, empty directory: WORKDIR/student.
+
+    A KerasHub backbone becomes a preset; any other model `backbone.keras`, and beside it
+    `pyramid.json` where the user has named the layers of the pyramid.
+    """
     from pcd_tf.students import _directory
 
     _directory.save(backbone, directory)
@@ -46,6 +74,8 @@ def save(backbone: "keras.Model", directory: str | os.PathLike[str]) -> None:
 
 def load(directory: str | os.PathLike[str]) -> "keras.Model":
     """Loads the backbone that `save` wrote, computing in float32.
+
+    Classes of the user's own, registered with Keras, must have been imported before.
 
     Raises:
         ValueError: when it does not load.
@@ -67,7 +97,23 @@ def read(workdir: str | os.PathLike[str]) -> "Student":
 
 
 def pyramid(backbone: "keras.Model") -> "dict[str, keras.KerasTensor]":
-    """Finds the maps of a backbone by level: `Pn` has one pixel for each 2**n of the image."""
+    """Finds the maps of a backbone by level: `Pn` has one pixel for each 2**n of the image.
+
+    They are the model's `pyramid_outputs` where it has them, else found: at each stride the last
+    map that all behind it is computed from, so a stage's output and nothing inside of its blocks.
+    The model's output is always the map of its level. Strides are measured, and levels finer than
+    P2 left out.
+
+    Args:
+        backbone: functional, images (B, H, W, 3) -> (B, h, w, C).
+
+    Returns:
+        "P2", "P3", ... -> the model's own symbolic map, the finest first; empty when no stride is a
+        power of two.
+
+    Example:
+        network = keras.Model(backbone.input, pyramid(backbone))
+    """
     from pcd_tf.students import _pyramid
 
     return _pyramid.pyramid(backbone)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf.students import _directory, _pyramid
+from pcd_tf.students import _directory, _pyramid, _sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Student:
             "source": self.source,
         }
 
-    @property
+    @functools.cached_property
     def _levels(self) -> dict[str, keras.KerasTensor]:
         return _pyramid.pyramid(self.backbone)
 
@@ -71,6 +71,9 @@ class Student:
 def read(workdir: str | os.PathLike[str]) -> Student:
     """Reads the student of a distill run, from `config.json` and `student/` alone.
 
+    A user's own student, made by a function, may have layers of the user's own: the function's
+    module is imported, so that Keras knows them.
+
     Raises:
         ValueError: when there is no such run, it is another job's, or it is not finished.
     """
@@ -81,6 +84,7 @@ def read(workdir: str | os.PathLike[str]) -> Student:
             f"Expected a finished distill run. Received: {workdir}, which has no student/ yet: "
             "run the job distill with this workdir to its end, then export again."
         )
+    _import_classes(config["settings"].get("student_model"))
     return Student(
         backbone=_directory.load(preset),
         mean=tuple(config["mean"]),
@@ -91,6 +95,11 @@ def read(workdir: str | os.PathLike[str]) -> Student:
             **{key: value for key, value in config.items() if key not in ("mean", "std")},
         },
     )
+
+
+def _import_classes(student_model: str | None) -> None:
+    if student_model is not None and ":" in student_model:
+        _sources.import_module(student_model)
 
 
 def _read_config(workdir: Path) -> dict[str, Any]:

@@ -7,4 +7,4 @@ from pcd_tf.backbones.resnet import resnet
 
 def build() -> keras_hub.models.ResNetBackbone:
     """Builds a randomly initialised ResNet-34, pyramid P2..P5."""
-    return resnet(34, synchronized=True)
+    return resnet(34)

@@ -1,6 +1,7 @@
 """Teachers: frozen backbones with the projection head of their pre-training, one file each."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
@@ -9,9 +10,13 @@ if TYPE_CHECKING:
     from pcd_tf.teachers._teacher import Teacher as Teacher
 
 
-def names() -> tuple[str, ...]:
-    """Lists the teachers: the choices of `--teacher`."""
-    return plugins.names(__name__)
+def names(prefix: str = "") -> tuple[str, ...]:
+    """Lists the teachers: the choices of `--teacher`.
+
+    Args:
+        prefix: only those that begin so; a name is METHOD_NETWORK.
+    """
+    return tuple(name for name in plugins.names(__name__) if name.startswith(prefix))
 
 
 def build(name: str) -> "Teacher":
@@ -21,14 +26,49 @@ def build(name: str) -> "Teacher":
         name: one of `names()`.
 
     Raises:
-        ValueError: when there is no such teacher; names the choices and the nearest.
+        ValueError: when there is no such teacher, naming the choices and the nearest, or when its
+            network is only known with its file.
     """
-    teacher: Teacher = plugins.load(__name__, name).build()
+    module = plugins.load(__name__, name)
+    if not hasattr(module, "build"):
+        raise ValueError(
+            f"Expected a teacher whose network is known without its file. Received: {name!r}: read "
+            "it from its file by `teachers.convert`, or main.py convert."
+        )
+    teacher: Teacher = module.build()
     return teacher
 
 
+def convert(name: str, path: str | os.PathLike[str], **options: Any) -> "Teacher":
+    """Builds a teacher with the weights of a published checkpoint.
+
+    It is built under the caller's strategy scope and global dtype policy.
+
+    Args:
+        name: one of `names()`, the teacher that the file holds.
+        path: the file: `.pth`, `.pth.tar`, `.pt` (these need PyTorch; no code in them is run),
+            `.safetensors` or `.npz`. For some teachers a preset or a directory: see their modules.
+        **options: what else this teacher needs to know; see its `from_checkpoint`.
+
+    Raises:
+        ValueError: when the file cannot be read, wants to run code, or is not this teacher's; says
+            what is missing, what is left over, and both shapes of what does not fit.
+
+    Example:
+        teacher = convert("moco_v3_resnet50", "r-50-1000ep.pth.tar")
+        teacher.save("runs/moco/teacher")
+    """
+    teacher: Teacher = plugins.load(__name__, name).from_checkpoint(path, **options)
+    return teacher
+
+
+def is_saved(path: str | os.PathLike[str]) -> bool:
+    """Says whether a path is a directory that `load` reads, and no checkpoint to convert."""
+    return (Path(path) / "teacher.json").is_file()
+
+
 def load(directory: str | os.PathLike[str], name: str | None = None) -> "Teacher":
-    """Loads a teacher from the directory that `Teacher.save`, so the job `pretrain`, wrote.
+    """Loads a teacher from the directory that `Teacher.save`, so `pretrain` or `convert`, wrote.
 
     It is built under the caller's strategy scope and global dtype policy, whatever those were when
     it was saved. Its variables are float32 under a mixed policy too.

@@ -1,6 +1,7 @@
 """What a teacher is, and how it is kept on disk."""
 
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -9,16 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
-import keras_hub
 
 from pcd_tf import atomic
 from pcd_tf.layers import SpatialAdaptor
+from pcd_tf.teachers._saved_model import SavedModel, inside
 from pcd_tf.weights import arrays
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 _Model = TypeVar("_Model", bound=keras.Model)
+_PACKAGE = __name__.partition(".")[0]
 _VERSION = 1
 _DESCRIPTION = "teacher.json"
 _WEIGHTS = "weights.safetensors"
@@ -41,6 +43,7 @@ class Teacher:
         name: which teacher it is; one of `teachers.names()`, for the project's own.
         backbone: normalised images (B, H, W, 3) -> (B, h, w, C). Frozen here.
         head: the vector head (B, C) -> (B, D), of layers that SpatialAdaptor takes. Frozen here.
+            Only an Identity for a teacher without one: its embedding is the map.
         mean: per channel, of RGB images in 0..255, that images are normalised with.
         std: likewise, above 0.
         origin: where the weights come from, for people to read.
@@ -53,7 +56,8 @@ class Teacher:
         the map's mean over the pixels.
 
     Raises:
-        ValueError: when head and backbone do not fit, or mean and std are not three numbers each.
+        ValueError: when the backbone gives no map, head and backbone do not fit, or mean and std
+            are not three numbers each.
 
     Example:
         teacher = pcd_tf.teachers.build("moco_v3_resnet18")
@@ -63,12 +67,17 @@ class Teacher:
     def __init__(
         self,
         name: str,
-        backbone: keras_hub.models.Backbone,
+        backbone: keras.Model,
         head: keras.Sequential,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         origin: str = "random initialisation",
     ):
+        if len(backbone.output_shape) != 4:
+            raise ValueError(
+                "Expected a backbone that gives a map (B, h, w, C). Received: "
+                f"{backbone.name} that gives {backbone.output_shape}."
+            )
         if backbone.output_shape[-1] != head.input_shape[-1]:
             raise ValueError(
                 "Expected a head for the backbone's channels. Received: a backbone with "
@@ -90,18 +99,43 @@ class Teacher:
 
     @property
     def hidden_units(self) -> int:
-        """Width of the head's first hidden layer; the embedding's where the head has one Dense."""
-        return self._dense_units()[0]
+        """Width of the head's first Dense; where it has none, twice the channels, as in MoCo v3."""
+        units = [layer.units for layer in self.head.layers if isinstance(layer, keras.layers.Dense)]
+        return units[0] if units else 2 * self.embedding_dim
 
     @property
     def embedding_dim(self) -> int:
         """D, the channels of an embedding."""
-        return self._dense_units()[-1]
+        return self.head.output_shape[-1]
 
     @property
     def weights(self) -> list[keras.Variable]:
         """All variables, the backbone's first."""
         return [*self.backbone.weights, *self.head.weights]
+
+    @property
+    def named_weights(self) -> dict[str, keras.Variable]:
+        """All variables by name: `backbone/<layer>/<variable>` and `head/<layer>/<variable>`."""
+        backbone = arrays.variables(self.backbone, "backbone/")
+        return backbone | arrays.variables(self.head, "head/")
+
+    def invariance_error(self, images: keras.KerasTensor) -> float:
+        """Compares the mean over pixels of the embedding with the head of the mean pixel.
+
+        They are equal by the making of SpatialAdaptor, up to rounding.
+
+        Args:
+            images: as in a call.
+
+        Returns:
+            The largest difference, relative to the largest absolute value.
+        """
+        feature_map = self.backbone(images, training=False)  # [B, h, w, C]
+        mean_pixel = _mean_pixel(feature_map)  # [B, C]
+        expected = keras.ops.cast(self.head(mean_pixel, training=False), "float32")  # [B, D]
+        received = _mean_pixel(self._spatial_head(feature_map))  # [B, D]
+        scale = keras.ops.max(keras.ops.abs(expected))
+        return float(keras.ops.max(keras.ops.abs(received - expected)) / scale)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Writes `teacher.json` and `weights.safetensors`: the whole directory, or nothing of it.
@@ -119,7 +153,9 @@ class Teacher:
             "head": _without_dtype(keras.saving.serialize_keras_object(self.head)),
         }
         with atomic.directory(directory, overwrite=overwrite) as folder:
-            arrays.write(folder / _WEIGHTS, arrays.values(_named(self)))
+            arrays.write(folder / _WEIGHTS, arrays.values(self.named_weights))
+            if isinstance(self.backbone, SavedModel):
+                self.backbone.copy_to(folder)
             (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
     def fingerprint(self) -> str:
@@ -127,10 +163,14 @@ class Teacher:
         digest = hashlib.sha256()
         for variable in self.weights:
             digest.update(keras.ops.convert_to_numpy(variable).tobytes())
+        if isinstance(self.backbone, SavedModel):
+            for file in self.backbone.files():
+                digest.update(file.read_bytes())
         return digest.hexdigest()
 
-    def _dense_units(self) -> list[int]:
-        return [layer.units for layer in self.head.layers if isinstance(layer, keras.layers.Dense)]
+
+def _mean_pixel(maps: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.ops.mean(keras.ops.cast(maps, "float32"), axis=(1, 2))  # [B, h, w, C] -> [B, C]
 
 
 def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
@@ -144,14 +184,14 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
         )
     teacher = Teacher(
         name=description["name"],
-        backbone=_rebuild(description["backbone"], keras_hub.models.Backbone, folder),
+        backbone=_rebuild(inside(folder, description["backbone"]), keras.Model, folder),
         head=_rebuild(description["head"], keras.Sequential, folder),
         mean=description["mean"],
         std=description["std"],
         origin=description["origin"],
     )
     weights = folder / _WEIGHTS
-    arrays.assign(_named(teacher), arrays.read(weights), origin=str(weights))
+    arrays.assign(teacher.named_weights, arrays.read(weights), origin=str(weights))
     return teacher
 
 
@@ -181,11 +221,24 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def _import_own_classes(config: Any) -> None:
+    """Imports every module of this project that a configuration names, so that Keras knows it."""
+    if isinstance(config, dict):
+        module = str(config.get("module"))
+        if module.startswith(f"{_PACKAGE}."):
+            importlib.import_module(module)
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            _import_own_classes(part)
+
+
 def _rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model:
     """Builds a model from its configuration, under the current dtype policy."""
     try:
+        _import_own_classes(config)
         model = keras.saving.deserialize_keras_object(config)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         raise ValueError(
             f"Expected {folder / _DESCRIPTION} to describe a {kind.__name__}. Received: what this "
             f"version of Keras cannot build ({error})."
@@ -199,16 +252,16 @@ def _rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model
 
 
 def _without_dtype(config: Any) -> Any:
-    """Leaves out every dtype, so that the current policy decides and not that of the saving run."""
+    """Leaves out every layer's policy, so that the current one decides, not the saving run's.
+
+    A dtype that is a plain text stays: it is of an input, a tensor, or an operation that casts.
+    """
     if isinstance(config, dict):
-        return {key: _without_dtype(value) for key, value in config.items() if key != "dtype"}
+        kept = {k: x for k, x in config.items() if k != "dtype" or isinstance(x, str)}
+        return {key: _without_dtype(value) for key, value in kept.items()}
     if isinstance(config, list | tuple):
         return [_without_dtype(value) for value in config]
     return config
-
-
-def _named(teacher: Teacher) -> dict[str, keras.Variable]:
-    return arrays.variables(teacher.backbone, "backbone/") | arrays.variables(teacher.head, "head/")
 
 
 def _three_numbers(

@@ -51,7 +51,8 @@ def variables(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]
     """Names a model's variables `<layer>/<variable>`, in the model's order.
 
     The names are those of the layers themselves, not of what they are built in, so they are the
-    same in every process that builds the model alike.
+    same in every process that builds the model alike. A layer made of layers names each variable
+    by the way to it: `vit_encoder/transformer_block_1/mlp/dense_1/kernel`.
 
     Raises:
         ValueError: when two variables would share a name.
@@ -64,7 +65,7 @@ def variables(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]
         if isinstance(layer, keras.Model):
             found = variables(layer, f"{prefix}{layer.name}/")
         else:
-            found = {f"{prefix}{layer.name}/{weight.name}": weight for weight in layer.weights}
+            found = {f"{prefix}{layer.name}/{_inside(layer, w)}": w for w in layer.weights}
             if len(found) != len(layer.weights):
                 raise ValueError(
                     "Expected a layer whose variables have names of their own. Received: "
@@ -96,28 +97,41 @@ def assign(named: Mapping[str, keras.Variable], arrays: Mapping[str, Array], ori
     Raises:
         ValueError: when arrays are missing, left over, of another shape or not finite; says which.
     """
+    shapes = {name: tuple(variable.shape) for name, variable in named.items()}
+    if problems := mismatches(shapes, arrays):
+        raise ValueError(
+            f"Expected the {len(named)} arrays of this model. Received: {origin} with "
+            f"{len(arrays)} arrays; {'; '.join(problems)}. Nothing was loaded."
+        )
+    for name, variable in named.items():
+        variable.assign(arrays[name])
+
+
+def mismatches(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> list[str]:
+    """Says in what arrays differ from names -> shapes: one text for each kind of difference."""
     problems = []
-    if missing := named.keys() - arrays.keys():
+    if missing := shapes.keys() - arrays.keys():
         problems.append(f"missing: {_some(missing)}")
-    if left_over := arrays.keys() - named.keys():
+    if left_over := arrays.keys() - shapes.keys():
         problems.append(f"left over: {_some(left_over)}")
-    both = [name for name in named if name in arrays]
+    both = [name for name in shapes if name in arrays]
     misfits = [
-        f"{name} (expected {tuple(named[name].shape)}, received {arrays[name].shape})"
+        f"{name} (expected {shapes[name]}, received {arrays[name].shape})"
         for name in both
-        if tuple(named[name].shape) != arrays[name].shape
+        if shapes[name] != arrays[name].shape
     ]
     if misfits:
         problems.append(f"of another shape: {_some(misfits)}")
     if broken := [name for name in both if not np.all(np.isfinite(arrays[name]))]:
         problems.append(f"not finite: {_some(broken)}")
-    if problems:
-        raise ValueError(
-            f"Expected the {len(named)} arrays of this model. Received: {origin} with "
-            f"{len(arrays)} arrays; {'; '.join(problems)}. Nothing was loaded."
-        )
-    for name in both:
-        named[name].assign(arrays[name])
+    return problems
+
+
+def _inside(layer: keras.layers.Layer, variable: keras.Variable) -> str:
+    """Returns the way from a layer to its variable; its bare name when it is built elsewhere."""
+    start = f"{layer.path}/"
+    path: str = variable.path
+    return path.removeprefix(start) if path.startswith(start) else variable.name
 
 
 def _some(names: Iterable[str]) -> str:

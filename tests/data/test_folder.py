@@ -25,7 +25,7 @@ def test_images_are_found_at_any_depth_and_sorted(tmp_path: Path):
     assert source.files == sorted(names)
     assert source.num_examples == 7
     for index in range(7):
-        assert source.image(index, None).shape == (16, 24, 3)
+        assert source.open(index, None).size == (24, 16)
 
 
 def test_linked_folders_are_followed_but_not_for_ever(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_classes_are_the_folders_at_the_top(tmp_path: Path):
     save(tmp_path / "4.png")
     unlabelled = FolderSource(tmp_path)
     assert unlabelled.class_names == ()
-    assert unlabelled.label(0) is None
+    assert unlabelled.label(0) == -1
     assert FolderSource(tmp_path / "roses").class_names == ()
 
 
@@ -149,3 +149,11 @@ def test_examples_to_show_are_spread_over_the_source(tmp_path: Path):
     source = FolderSource(tmp_path)
     assert source.examples_to_show(4) == [0, 2, 4, 6]
     assert source.examples_to_show(99) == list(range(8))
+
+
+def test_a_name_that_is_no_utf8_can_be_written_anywhere(tmp_path: Path):
+    save(tmp_path / "plain é.png")
+    (tmp_path / "plain é.png").rename(tmp_path / b"caf\xe9.png".decode(errors="surrogateescape"))
+    source = FolderSource(tmp_path)
+    assert source.image_name(0) == "caf\\udce9.png"
+    assert source.open(0, 0).size == (24, 16)

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,16 +105,20 @@ def indices(source: TfdsSource, seed: int, epoch: int) -> list[int]:
     return [int(record["index"]) for record in source.records(seed, epoch)]
 
 
+def red_of(source: TfdsSource, index: int, payload: Any) -> int:
+    return int(np.asarray(source.open(index, payload))[0, 0, 0])
+
+
 @pytest.mark.parametrize("name", ["toy_pictures", "toy_pixels"])
 def test_a_record_s_number_is_its_place_in_the_unshuffled_split(data_dir: str, name: str):
     source = TfdsSource(name, data_dir=data_dir)
     red = {
-        int(record["index"]): source.image(int(record["index"]), record["payload"].numpy())[0, 0, 0]
+        int(record["index"]): red_of(source, int(record["index"]), record["payload"].numpy())
         for record in source.records(0, 0)
     }
     assert sorted(red) == list(range(NUM_PICTURES)) == list(range(source.num_examples))
-    plain = [source.image(i, payload) for i, payload in enumerate(source.payloads(range(20)))]
-    assert [red[i] for i in range(20)] == [image[0, 0, 0] for image in plain]
+    plain = [red_of(source, i, payload) for i, payload in enumerate(source.payloads(range(20)))]
+    assert [red[i] for i in range(20)] == plain
     assert sorted(red.values()) == [10 * i for i in range(20)]
 
 
@@ -138,6 +143,33 @@ def test_part_of_a_split_is_numbered_from_0(data_dir: str):
     expected = whole.payloads(range(5, 16))
     assert part.payloads(range(11)) == expected
     assert part.payloads([3, 0]) == [expected[3], expected[0]]
+
+
+@pytest.mark.parametrize("name", ["toy_pictures", "toy_pixels"])
+@pytest.mark.parametrize("start", [0, 9])
+def test_records_in_order_have_labels_and_names(data_dir: str, name: str, start: int):
+    source = TfdsSource(name, data_dir=data_dir, split="train[25%:80%]")
+    records = list(source.records_in_order(start).as_numpy_iterator())
+    assert [record["index"] for record in records] == list(range(start, 11))
+    payloads = source.payloads(range(start, 11))
+    for record, payload in zip(records, payloads, strict=True):
+        np.testing.assert_array_equal(record["payload"], payload)
+    labels = [record["label"] for record in records]
+    if name == "toy_pictures":  # picture 10 i of class i % 2, written in an order of TFDS's own
+        reds = [red_of(source, i, payload) for i, payload in enumerate(payloads)]
+        assert labels == [red // 10 % 2 for red in reds]
+    else:
+        assert labels == [-1] * len(records)
+
+
+def test_an_image_is_named_by_its_place_in_its_file(data_dir: str):
+    whole = TfdsSource("toy_pictures", data_dir=data_dir)
+    names = [whole.image_name(i) for i in range(NUM_PICTURES)]
+    assert names[0] == "toy_pictures-train.tfrecord-00000-of-00003__0"
+    assert names[-1].startswith("toy_pictures-train.tfrecord-00002-of-00003__")
+    assert len(set(names)) == NUM_PICTURES
+    part = TfdsSource("toy_pictures", data_dir=data_dir, split="train[25%:80%]")
+    assert [part.image_name(i) for i in range(11)] == names[5:16]
 
 
 def test_classes_are_those_of_the_label(data_dir: str):

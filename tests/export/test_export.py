@@ -13,12 +13,12 @@ from pcd_tf import students
 from pcd_tf.configs.export import Config
 
 
-def config(workdir, out, name="saved_model"):
-    return Config(workdir=str(workdir), format=name, out=str(out))
+def config(workdir, out, name="saved_model", **settings):
+    return Config(workdir=str(workdir), format=name, out=str(out), **settings)
 
 
 def test_names():
-    assert "saved_model" in export.names()
+    assert export.names() == ("keras_hub_preset", "litert", "onnx", "saved_model", "torchvision")
 
 
 @pytest.mark.parametrize("name", export.names())
@@ -27,8 +27,17 @@ def test_a_format_is_written_checked_and_described(name, finished, tmp_path, cap
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     description = json.loads((tmp_path / "out" / "pcd.json").read_text())
     assert description.pop("largest_relative_error") < 1e-5
+    assert description.pop("smallest_cosine") > 1 - 1e-6
+    checked = description.pop("checked")
+    assert checked["by"]
+    assert checked["sizes"] == [[40, 40]] if name == "litert" else [[40, 40], [25, 44]]
+    assert checked["images"] == "3 of synthetic train, and a photograph"
     assert description == {
         "format": name,
+        "input_shape": [1, 40, 40, 3] if name == "litert" else [None, None, None, 3],
+        "precision": "float32",
+        "naming": "torchvision",
+        "allowed": {"tolerance": 1e-4, "cosine": 0.9999},
         "mean": [100.0, 110.0, 120.0],
         "std": [50.0, 60.0, 70.0],
         "image_size": 40,
@@ -42,37 +51,31 @@ def test_a_format_is_written_checked_and_described(name, finished, tmp_path, cap
         "source": {
             "workdir": str(finished),
             "job": "distill",
-            "settings": {"student": "toy", "image_size": 40},
+            "settings": {"student": "toy", "image_size": 40, "dataset": "synthetic", "seed": 0},
             "versions": {"keras": "3"},
             "git_revision": "abc",
         },
     }
-    assert f"as {name} to" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"as {name} to" in printed
+    assert "allowed 0.0001" in printed
+    assert "with 3 of synthetic train, and a photograph" in printed
 
 
 @pytest.mark.parametrize("name", export.names())
 def test_an_export_that_is_not_the_student_is_refused(name, finished, tmp_path, monkeypatch):
     chosen = importlib.import_module(f"export.{name}")
-    answers = chosen.answers
 
-    def slightly_off(*arguments):
-        right = answers(*arguments)
-        entrance = list(right)[-1]
-        level = right[entrance]["P3"]
-        return {**right, entrance: {**right[entrance], "P3": level * 1.001}}
+    def slightly_off(order, _):
+        def answer(images):
+            outputs = dict(order.student.outputs(images))
+            return {**outputs, "P3": outputs["P3"] * 1.001}
 
-    monkeypatch.setattr(chosen, "answers", slightly_off)
-    with pytest.raises(
-        ValueError, match=r"to 1e-04\. Received: P3 of .*at 40 x 40 pixels.*1\.0e-03"
-    ):
-        export.run(config(finished, tmp_path / "out", name))
-    assert list(tmp_path.iterdir()) == []
+        return {"right": order.student.outputs, "wrong": answer}
 
-
-@pytest.mark.parametrize("name", export.names())
-def test_an_export_that_lacks_an_output_is_refused(name, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(f"export.{name}.answers", lambda *_: {"door": {"P2": np.zeros(1)}})
-    with pytest.raises(ValueError, match=r"P2, P3, P4, P5, embedding, .* of door. Received: P2\."):
+    monkeypatch.setattr(chosen, "write", lambda *_: None)
+    monkeypatch.setattr(chosen, "entrances", slightly_off)
+    with pytest.raises(ValueError, match=r"0\.0001\. Received: P3 of wrong, at 40 x 40.*1\.0e-03"):
         export.run(config(finished, tmp_path / "out", name))
     assert list(tmp_path.iterdir()) == []
 
@@ -87,6 +90,13 @@ def test_an_error_while_writing_leaves_nothing(name, finished, tmp_path, monkeyp
     with pytest.raises(OSError, match="disk full"):
         export.run(config(finished, tmp_path / "out", name))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["onnx", "litert"])
+def test_a_missing_runtime_is_told_before_any_work(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(RuntimeError, match=rf"--format={name}\. .*Run: pip install '.*>="):
+        export.run(config(tmp_path / "nowhere", tmp_path / "out", name))
 
 
 def test_what_stands_at_out_is_kept(finished, tmp_path):

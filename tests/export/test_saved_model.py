@@ -1,5 +1,6 @@
 """The SavedModel: its signatures, in a process without Keras, and the preset beside it."""
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import tensorflow as tf
 from PIL import Image
 
 from export import saved_model
-from pcd_tf import students
 
 # Runs where Keras and this project cannot be imported; TensorFlow may look where Keras is, no more.
 CLEAN_PROCESS = """
@@ -37,14 +37,9 @@ assert not Refuse.names & {name.split(".")[0] for name in sys.modules}
 
 
 @pytest.fixture(scope="module")
-def student(finished):
-    return students.read(finished)
-
-
-@pytest.fixture(scope="module")
-def directory(student, tmp_path_factory):
+def directory(order, tmp_path_factory):
     directory = tmp_path_factory.mktemp("saved_model")
-    saved_model.write(student, directory)
+    saved_model.write(order, directory)
     return directory
 
 
@@ -67,18 +62,40 @@ def assert_close(received, expected):
         np.testing.assert_allclose(received[name], value, atol=1e-5 * np.max(np.abs(value)))
 
 
-def test_signatures(loaded):
-    signatures = {
+def signatures_of(loaded):
+    return {
         name: {key: (spec.shape.as_list(), spec.dtype) for key, spec in inputs.items()}
         for name, signature in loaded.signatures.items()
         for _, inputs in [signature.structured_input_signature]
     }
+
+
+def test_signatures(loaded):
     any_size = [None, None, None, 3]
-    assert signatures == {
+    assert signatures_of(loaded) == {
         "serving_default": {"images": (any_size, tf.uint8)},
         "float_images": {"images": (any_size, tf.float32)},
         "encoded_images": {"images": ([None], tf.string)},
     }
+
+
+def test_fixed_shapes(tiny, tmp_path):
+    fixed = dataclasses.replace(tiny, batch_size=2, height=32, width=48)
+    saved_model.write(fixed, tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert signatures_of(loaded) == {
+        "serving_default": {"images": ([2, 32, 48, 3], tf.uint8)},
+        "float_images": {"images": ([2, 32, 48, 3], tf.float32)},
+        "encoded_images": {"images": ([2], tf.string)},
+    }
+    for signature in loaded.signatures.values():
+        shapes = {key: spec.shape.as_list() for key, spec in signature.structured_outputs.items()}
+        assert shapes == {"embedding": [2, 4], "feature_map": [2, 4, 6, 4], "P3": [2, 4, 6, 4]}
+    images = random_images(2, 32, 48)
+    expected = tiny.student.outputs(images)
+    assert_close(ask(loaded, "serving_default", images), expected)
+    pngs = [encode(Image.fromarray(image), "PNG") for image in images]
+    assert_close(ask(loaded, "encoded_images", pngs), expected)
 
 
 def test_it_loads_where_there_is_only_tensorflow(directory, student, tmp_path):
@@ -176,6 +193,14 @@ def test_the_backbone_stands_beside_it_as_a_preset(directory, student):
     assert backbone.dtype_policy.name == "float32"
     images = np.random.default_rng(0).normal(size=(1, 40, 40, 3)).astype("float32")
     np.testing.assert_array_equal(backbone(images), student.backbone(images))
+
+
+def test_a_student_that_keras_hub_does_not_know_leaves_without_a_preset(tiny, tmp_path):
+    saved_model.write(tiny, tmp_path)
+    assert not (tmp_path / "keras_hub_preset").exists()
+    images = random_images(1, 16, 24)
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert_close(ask(loaded, "serving_default", images), tiny.student.outputs(images))
 
 
 def smooth_image(height, width):

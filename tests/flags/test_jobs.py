@@ -22,7 +22,8 @@ def settings_of(job_name):
 
 
 def test_the_jobs_are_found():
-    assert flags.names() == ("distill", "export", "pretrain")
+    assert {"distill", "embed", "export", "pretrain"} <= set(flags.names())
+    assert "common" not in flags.names()
 
 
 @pytest.mark.parametrize("name", flags.names())
@@ -49,12 +50,16 @@ def test_a_setting_says_what_it_does_and_its_default_is_allowed_or_required(name
 def test_the_example_can_be_typed(name):
     job = flags.job(name)
     config: Any = flags.parse(job, job.example.split())[0]
-    assert config.workdir.startswith("runs/")
+    assert (
+        config.model.startswith("runs/") if name == "embed" else config.workdir.startswith("runs/")
+    )
 
 
 def test_the_flags_that_others_rely_on():
     assert set(TRAINING_FLAGS.split()) <= settings_of("pretrain").keys()
     assert set(f"{TRAINING_FLAGS} {DISTILL_FLAGS}".split()) == settings_of("distill").keys()
+    embed_flags = "dataset data_dir tfds_name split image_size model batch_size out"
+    assert settings_of("embed").keys() == set(embed_flags.split())
     assert settings_of("export").keys() == {"workdir", "format", "out"}
 
 
@@ -72,5 +77,7 @@ def test_the_quickstart_flags_are_valid(name, tmp_path):
 def test_an_unknown_job_gets_the_nearest():
     with pytest.raises(flags.UsageError, match="'distil'. Did you mean 'distill'"):
         flags.job("distil")
-    with pytest.raises(flags.UsageError, match="Expected a job: distill, export, pretrain"):
+    with pytest.raises(
+        flags.UsageError, match="Expected a job: .*distill, embed, export, pretrain"
+    ):
         flags.job("common")

@@ -27,7 +27,7 @@ def photographs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
     source = data.build("synthetic", seed=1)
     for i in range(3):
-        Image.fromarray(source.image(i, i)).resize((48, 40)).save(folder / f"{i}.png")
+        source.open(i, i).resize((48, 40)).save(folder / f"{i}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     return folder
 

@@ -327,7 +327,7 @@ def test_images_that_cannot_be_read_are_counted_in_the_end(tmp_path, capsys):
     folder = tmp_path / "images"
     folder.mkdir()
     for i in range(3):
-        keras.utils.save_img(folder / f"{i}.png", SOURCE.image(i, i))
+        SOURCE.open(i, i).save(folder / f"{i}.png")
     (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff no image")
     source = data.build("folder", data_dir=str(folder))
     config = settings(tmp_path / "run", global_batch_size=2, num_steps=4)

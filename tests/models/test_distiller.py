@@ -14,11 +14,11 @@ PAIRINGS = ("same", "aligned", "index")
 TEMPERATURE = 0.2
 
 
-def build(pairing="same", *, rate=0.1, dtype=None, **kwargs):
+def build(pairing="same", *, rate=0.1, stride=toys.STRIDE, **kwargs):
     """A Distiller of toys, compiled with SGD; the same weights at each call."""
     keras.utils.set_random_seed(3)
     teacher = toys.teacher()
-    student = toys.backbone(16)
+    student = toys.backbone(16, stride=stride)
     model = Distiller(
         teacher,
         student,
@@ -299,11 +299,9 @@ def test_an_unknown_pairing_is_refused():
         build("near")
 
 
-def test_maps_of_two_sizes_are_refused():
-    model = Distiller(toys.teacher(), toys.backbone(16, stride=16), queue_size=8)
-    model.compile(optimizer="sgd")
-    with pytest.raises(ValueError, match=r"Received: student \(2, 2\), teacher \(4, 4\)"):
-        step(model, toys.batch(2))
+def test_an_unknown_map_size_is_refused():
+    with pytest.raises(ValueError, match="of student, teacher. Received: map_size='larger'"):
+        build(map_size="larger")
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
@@ -322,3 +320,127 @@ def test_a_step_compiled_by_xla_is_the_step(pairing):
     assert logs[True] == pytest.approx(logs[False], rel=1e-4, abs=1e-5)
     for value, expected in zip(weights[True], weights[False], strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+# Maps of two sizes: the teacher's is 4 x 4, the student's 2 x 2, 3 x 3, 6 x 6 or 8 x 8
+
+TWO_SIZES = [(16, "student"), (16, "teacher"), (4, "student"), (4, "teacher")]
+
+
+def to_size(maps, size):
+    """Maps (B, 2, H, W, D) to size x size, H and W a whole multiple of it or a part."""
+    height = maps.shape[2]
+    if size < height:
+        part = height // size
+        return maps.reshape((-1, 2, size, part, size, part, maps.shape[-1])).mean((3, 5))
+    flat = maps.reshape((-1, *maps.shape[2:]))
+    larger = keras.ops.image.resize(flat, (size, size), interpolation="bilinear")
+    return np.array(larger).reshape((-1, 2, size, size, maps.shape[-1]))
+
+
+@pytest.mark.parametrize(("stride", "map_size"), TWO_SIZES)
+@pytest.mark.parametrize(("pairing", "partner"), [("same", slice(None)), ("index", [1, 0])])
+def test_one_map_is_brought_to_the_size_of_the_other(pairing, partner, stride, map_size):
+    model, batch = build(pairing, stride=stride, map_size=map_size), toys.batch(4)
+    negatives = np.array(model.queue.vectors)
+    student, teacher = maps_of(model, batch)
+    assert student.shape[2:4] == (32 // stride, 32 // stride)
+    size = {"student": 32 // stride, "teacher": 4}[map_size]
+    losses = pixel_losses(to_size(student, size), to_size(teacher, size)[:, partner], negatives)
+    logs = step(model, batch)
+    assert logs["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_aligned_reads_the_resized_maps():
+    model, batch = build("aligned", stride=16, map_size="teacher"), toys.batch(1)
+    batch["boxes"][:] = [[0.0, 0.0, 1.0, 0.9], [0.0, 0.1, 1.0, 1.0]]
+    student, teacher = maps_of(model, batch)
+    student = to_size(student, 4)
+    overlap = (0.0, 0.1, 1.0, 0.9)
+    s, t = (
+        [
+            aligned_by_loops(
+                maps[0, view], batch["boxes"][0, view], batch["flips"][0, view], overlap
+            )
+            for view in (0, 1)
+        ]
+        for maps in (student, teacher)
+    )
+    expected = pixel_losses(np.stack(s), np.stack(t[::-1]), np.array(model.queue.vectors))
+    assert step(model, batch)["loss"] == pytest.approx(expected.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("map_size", ["student", "teacher"])
+def test_keys_are_means_of_the_teachers_own_map(map_size):
+    model, batch = build(stride=6, map_size=map_size), toys.batch(4)
+    student, teacher = maps_of(model, batch)
+    assert (student.shape[2], teacher.shape[2]) == (6, 4)  # enlarging to 6 would change the mean
+    step(model, batch)
+    keys = unit(teacher[:, 0].mean(axis=(1, 2)))
+    np.testing.assert_allclose(np.array(model.queue.vectors)[:4], keys, atol=1e-6)
+
+
+@pytest.mark.parametrize("map_size", ["student", "teacher"])
+def test_a_student_of_another_stride_learns(map_size):
+    logs = fit(build(stride=12, map_size=map_size), num_steps=20)
+    assert np.mean([x["loss"] for x in logs[-5:]]) < np.mean([x["loss"] for x in logs[:5]]) - 0.2
+
+
+def test_two_replicas_with_two_sizes_train_as_one_device(two_replicas):
+    settings = {"pairing": "aligned", "stride": 12, "map_size": "teacher"}
+    alone = build(**settings)
+    logs = fit(alone, num_steps=3)
+    with two_replicas.scope():
+        mirrored = build(**settings)
+    mirrored_logs = fit(mirrored, num_steps=3)
+    for one, two in zip(logs, mirrored_logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    for one, two in zip(alone.weights, mirrored.weights, strict=True):
+        assert np.linalg.norm(np.array(two) - np.array(one)) <= 1e-4 * np.linalg.norm(one) + 1e-6
+
+
+def test_two_sizes_in_mixed_precision_and_under_xla():
+    batch = toys.batch(4)
+    expected = step(build(stride=12), batch)["loss"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build(stride=12)
+    model.optimizer.build(model.trainable_variables)
+    compiled = tf.function(model.train_step, jit_compile=True)
+    logs = compiled({name: tf.constant(value) for name, value in batch.items()})
+    assert float(logs["loss"]) == pytest.approx(expected, rel=0.03)
+
+
+def test_map_sizes_are_known_before_training():
+    model = build(stride=12)
+    assert model.map_sizes(32) == {"student": (3, 3), "teacher": (4, 4)}
+    assert model.map_sizes(64) == {"student": (6, 6), "teacher": (8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("image_size", "remedy"), [(96, "fit: 64, 160"), (32, "fit: 64"), (100, "fit: 64, 160")]
+)
+def test_an_image_size_that_does_not_fit_is_refused_with_those_that_do(image_size, remedy):
+    model = build()
+    model.teacher.backbone = OnlySizes(model.teacher.backbone, {64, 160})
+    with pytest.raises(
+        ValueError,
+        match=rf"Received: {image_size} pixels, which the teacher refuses \(Expected 64 or 160. "
+        rf"Received: {image_size}\). Sizes that {remedy}.$",
+    ):
+        model.map_sizes(image_size)
+    model.teacher.backbone.sizes = set()
+    with pytest.raises(ValueError, match="No other size nearby fits.$"):
+        model.map_sizes(image_size)
+
+
+class OnlySizes(keras.layers.Layer):
+    """A network for images of some sizes."""
+
+    def __init__(self, network, sizes):
+        super().__init__()
+        self.network, self.sizes = network, sizes
+
+    def call(self, images):
+        if images.shape[1] not in self.sizes:
+            raise ValueError(f"Expected 64 or 160. Received: {images.shape[1]}.")
+        return self.network(images)

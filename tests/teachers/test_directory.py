@@ -144,13 +144,19 @@ def test_a_description_without_a_part_is_refused(saved):
 
 def test_a_network_that_cannot_be_built_is_refused(saved):
     change(saved, lambda description: description["backbone"]["config"].pop("block_type"))
-    with pytest.raises(ValueError, match=r"to describe a Backbone\. Received: what this"):
+    with pytest.raises(ValueError, match=r"to describe a Model\. Received: what this"):
         teachers.load(saved)
 
 
 def test_a_description_of_something_else_is_refused(saved):
     change(saved, lambda description: description.update(backbone=description["head"]))
-    with pytest.raises(ValueError, match=r"to describe a Backbone\. Received: a Sequential"):
+    with pytest.raises(ValueError, match=r"gives a map \(B, h, w, C\)\. Received: head that gives"):
+        teachers.load(saved)
+    change(
+        saved,
+        lambda description: description.update(head=description["head"]["config"]["layers"][1]),
+    )
+    with pytest.raises(ValueError, match=r"to describe a Sequential\. Received: a Dense"):
         teachers.load(saved)
 
 

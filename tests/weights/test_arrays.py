@@ -1,6 +1,7 @@
 """Named arrays: files, names, and the refusal of everything that does not fit."""
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 
@@ -59,6 +60,39 @@ def test_variables_of_a_model_in_a_model_carry_its_name(model):
         "last/kernel",
         "last/bias",
     ]
+
+
+def composite(name):
+    """A layer of layers, as KerasHub's encoders are: its parts have names only within it."""
+    encoder = keras_hub.models.ViTBackbone((8, 8, 3), 8, 2, 2, 8, 16).get_layer("vit_encoder")
+    tokens = keras.Input((None, 8))
+    return keras.Model(tokens, encoder(tokens), name=name)
+
+
+def test_variables_of_a_layer_of_layers_are_named_by_the_way_to_them():
+    named = arrays.variables(composite("one"), "backbone/")
+    assert len(named) == 2 * 16 + 2
+    block = "backbone/vit_encoder/transformer_block_2/"
+    assert {name.removeprefix(block) for name in named if name.startswith(block)} == {
+        *(f"{layer}/{kind}" for layer in ("ln_1", "ln_2") for kind in ("gamma", "beta")),
+        *(
+            f"{layer}/{kind}"
+            for layer in (
+                *(f"mha/{part}" for part in ("query", "key", "value", "attention_output")),
+                *("mlp/dense_1", "mlp/dense_2"),
+            )
+            for kind in ("kernel", "bias")
+        ),
+    }
+
+
+def test_names_within_a_layer_do_not_depend_on_what_it_is_built_in():
+    alone = arrays.variables(composite("one"))
+    with keras.name_scope("outer"):
+        inside = arrays.variables(composite("other"))
+    assert list(alone) == list(inside)
+    outer = keras.Sequential([keras.Input((None, 8)), composite("inner")])
+    assert list(arrays.variables(outer)) == [f"inner/{name}" for name in alone]
 
 
 def test_variables_that_would_share_a_name_are_refused():

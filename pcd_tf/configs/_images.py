@@ -1,0 +1,58 @@
+"""The settings of every job that reads images."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from pcd_tf.settings import Conflict, Settings, setting
+
+_NEEDS = {"folder": "data_dir", "tfds": "tfds_name"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagesConfig(Settings):
+    """Where the images of a job come from."""
+
+    dataset: str = setting(
+        "synthetic",
+        help="Where the images come from. folder: files under --data_dir, in any tree; tfds: "
+        "TensorFlow Datasets; synthetic: made on the fly, no files and no download.",
+        group="data",
+        source="[ours]",
+        choices_in="pcd_tf.data",
+    )
+    data_dir: str | None = setting(
+        None,
+        help="The folder of images; with tfds, where TensorFlow Datasets keeps its files.",
+        group="data",
+        source="[ours]",
+        unit="directory",
+        when_none="none; with tfds, its own directory",
+    )
+    tfds_name: str | None = setting(
+        None,
+        help="Name in TensorFlow Datasets: name, name/config or name:version; it must have an "
+        "image feature.",
+        group="data",
+        source="[ours]",
+        when_none="none",
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        needed = _NEEDS.get(self.dataset)
+        if needed and getattr(self, needed) is None:
+            yield (needed, "dataset"), f"dataset={self.dataset} needs it."
+        if self.tfds_name is not None and self.dataset != "tfds":
+            names = ("tfds_name", "dataset")
+            yield names, f"dataset={self.dataset} has no use for it. Set dataset to tfds."
+        if self.data_dir is not None and self.dataset == "synthetic":
+            yield (
+                ("data_dir", "dataset"),
+                "dataset=synthetic reads no files. Set dataset to folder.",
+            )
+        if (
+            self.data_dir is not None
+            and self.dataset == "folder"
+            and not Path(self.data_dir).is_dir()
+        ):
+            yield ("data_dir",), f"expected an existing directory. Received: {self.data_dir!r}."

@@ -1,0 +1,181 @@
+"""A trained network as a function from images to embeddings."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pcd_tf import students, teachers
+
+# What the published teachers are evaluated at; a teacher's directory says nothing of it.
+_TEACHER_IMAGE_SIZE = 224  # pixels
+
+_Function = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+    """One network, whatever it is stored as: images in, one vector an image out.
+
+    Shapes: B images of S x S pixels, C channels of the last feature map.
+
+    Args:
+        kind: what it was read from: "student", "saved_model" or "teacher".
+        image_size: S, in pixels, that the network was made for.
+        sha256: of the files that it was read from.
+        function: uint8 (B, S, S, 3), 0..255 -> float32 (B, C).
+        fixed_shape: B, S, S, 3 that it takes; None where it takes any.
+
+    Call arguments:
+        images: uint8 (n, S, S, 3), RGB in 0..255.
+        batch_size: B, at least n; filled up with black images, so that the function, which is
+            compiled for each shape, meets one shape alone.
+
+    Returns:
+        float32 (n, C): the mean over the pixels of the last feature map.
+
+    Example:
+        load("runs/student")(images, batch_size=64)
+    """
+
+    kind: str
+    image_size: int
+    sha256: str
+    function: _Function
+    fixed_shape: tuple[int | None, ...] = (None, None, None, 3)
+
+    def __call__(self, images: npt.NDArray[np.uint8], *, batch_size: int) -> npt.NDArray[Any]:
+        missing = batch_size - len(images)
+        filled = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])  # (B, S, S, 3)
+        try:
+            embeddings = self.function(tf.constant(filled))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(
+                "The device has too little memory for a batch. Use a smaller --batch_size or "
+                f"--image_size. ({str(error).splitlines()[0]})"
+            ) from error
+        return np.asarray(embeddings)[: len(images)]
+
+    def check(self, *, image_size: int, batch_size: int) -> None:
+        """Raises a ValueError when the network takes images or batches of another size only."""
+        batch, height, width, _ = self.fixed_shape
+        if height != width:
+            raise ValueError(
+                "Expected a network for square images, or for any. Received: one for images of "
+                f"{height} x {width} pixels. Export it without --image_size, or for squares."
+            )
+        for name, value, fixed in (
+            ("batch_size", batch_size, batch),
+            ("image_size", image_size, height),
+        ):
+            if fixed not in (None, value):
+                raise ValueError(
+                    f"{name}: expected {fixed}, which the network was made for alone. "
+                    f"Received: {value}. Give --{name}={fixed}."
+                )
+
+
+def load(path: str | os.PathLike[str]) -> Embedder:
+    """Reads a student, an exported SavedModel or a teacher.
+
+    Args:
+        path: the workdir of a finished distill run, a directory that `export --format=saved_model`
+            wrote, or a teacher's directory.
+
+    Raises:
+        ValueError: when it is none of these, or is damaged.
+    """
+    folder = Path(path)
+    if (folder / "saved_model.pb").is_file():
+        return _saved_model(folder)
+    if (folder / "teacher.json").is_file():
+        return _teacher(folder)
+    if (folder / "config.json").is_file() and (folder / "student").is_dir():
+        return _student(folder)
+    raise ValueError(
+        "Expected the workdir of a finished distill run, a directory with an exported "
+        f"saved_model.pb, or one with teacher.json. Received: {folder}{_near(folder)}"
+    )
+
+
+def _student(workdir: Path) -> Embedder:
+    student = students.read(workdir)
+
+    @tf.function
+    def function(images: tf.Tensor) -> tf.Tensor:
+        return student.outputs(images)["embedding"]
+
+    files = [workdir / "config.json", *(workdir / "student").rglob("*")]
+    return Embedder("student", student.image_size, _sha256(files), function)
+
+
+def _saved_model(folder: Path) -> Embedder:
+    description = folder / "pcd.json"
+    try:
+        image_size = json.loads(description.read_text())["image_size"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected a SavedModel with the pcd.json that the job export writes. Received: "
+            f"{folder} ({type(error).__name__}: {error}). Export the student again."
+        ) from error
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"Expected a SavedModel that loads, with the signature serving_default. Received: "
+            f"{folder} ({type(error).__name__}: {error}). Export the student again."
+        ) from error
+    spec = signature.structured_input_signature[1]["images"]
+
+    def function(images: tf.Tensor, owner: Any = loaded) -> tf.Tensor:
+        del owner  # whose variables the signature uses but does not keep alive
+        return signature(images=tf.cast(images, spec.dtype))["embedding"]
+
+    files = [folder / "saved_model.pb", description, *(folder / "variables").rglob("*")]
+    shape = tuple(spec.shape.as_list())
+    return Embedder("saved_model", image_size, _sha256(files), function, shape)
+
+
+def _teacher(folder: Path) -> Embedder:
+    teacher = teachers.load(folder)
+    mean, std = np.array(teacher.mean, "float32"), np.array(teacher.std, "float32")
+
+    @tf.function
+    def function(images: tf.Tensor) -> tf.Tensor:
+        normalised = (keras.ops.cast(images, "float32") - mean) / std
+        feature_map = teacher.backbone(normalised, training=False)  # (B, h, w, C)
+        return keras.ops.mean(keras.ops.cast(feature_map, "float32"), axis=(1, 2))
+
+    shape = tuple(teacher.backbone.input_shape)
+    image_size = shape[1] or _TEACHER_IMAGE_SIZE
+    return Embedder("teacher", image_size, _sha256(folder.rglob("*")), function, shape)
+
+
+def _near(folder: Path) -> str:
+    """Ends the message of `load` with what a user may have meant."""
+    if not folder.is_dir():
+        return ", which is no directory."
+    if (folder / "teacher" / "teacher.json").is_file():
+        return f". Did you mean {folder / 'teacher'}?"
+    if folder.name == "student" and (folder.parent / "config.json").is_file():
+        return f". Did you mean {folder.parent}?"
+    if (folder / "pcd.json").is_file():
+        return ", an export in another format: export with --format=saved_model."
+    return ", which is none of these, or a run that is not finished."
+
+
+def _sha256(files: Any) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in files if path.is_file()):
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

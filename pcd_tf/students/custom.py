@@ -1,0 +1,68 @@
+"""A user's own Keras model: a .keras file, or a function of a module that makes one."""
+
+import tempfile
+from collections.abc import Mapping
+
+import keras
+
+from pcd_tf.students import _cut, _directory, _sources
+
+
+def build(
+    *,
+    model: str | None = None,
+    pyramid: Mapping[str, str] | None = None,
+    image_size: int | None = None,
+) -> keras.Model:
+    """Makes a backbone of a user's network, up to its last map; see `_cut.backbone`.
+
+    Args:
+        model: a .keras file, or package.module:function, called without arguments; the current
+            directory is importable. It takes normalised images, so it must not normalise them.
+        pyramid: level -> layer; the coarsest is the map that is distilled. None finds them.
+        image_size: side of the images that it will be given, pixels; checked when given.
+
+    Raises:
+        ValueError: when there is no such model, it is no backbone, does not take such images, or
+            could not be saved.
+    """
+    if model is None:
+        raise ValueError(
+            "Expected model, a .keras file or package.module:function. Received: None."
+        )
+    backbone = _cut.backbone(_sources.read(model), pyramid)
+    if image_size is not None:
+        _check_takes(backbone, image_size)
+    _check_can_be_saved(backbone)
+    policy = keras.config.dtype_policy()
+    for layer in backbone._flatten_layers():  # a file keeps the precision it was saved in
+        layer.dtype_policy = policy
+    return backbone
+
+
+def _check_takes(backbone: keras.Model, image_size: int) -> None:
+    images = keras.KerasTensor((1, image_size, image_size, 3), backbone.inputs[0].dtype)
+    function = keras.Function(backbone.inputs[0], backbone.outputs[0])
+    try:
+        shape = function.compute_output_spec(images).shape
+    except Exception as error:  # a layer bound to a size can raise anything
+        shape = str(error).strip().partition("\n")[0][:200]
+    if isinstance(shape, str) or 0 in shape:
+        raise ValueError(
+            f"Expected a model for images of {image_size} x {image_size} pixels, the image_size. "
+            f"Received: {backbone.name}, which gives for them: {shape}."
+        )
+
+
+def _check_can_be_saved(backbone: keras.Model) -> None:
+    """Finds out before the training, not after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _directory.save(backbone, folder)
+            _directory.load(folder)
+        except Exception as error:  # a user's layer can raise anything
+            reason = str(error).replace(f"{folder}/", "")
+            raise ValueError(
+                "Expected a model that can be saved and read again. Received: "
+                f"{backbone.name}, which cannot: {reason}"
+            ) from error

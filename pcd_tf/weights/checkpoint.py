@@ -1,0 +1,225 @@
+"""Checkpoint files of any kind -> flat named arrays, without running anything that they hold."""
+
+import argparse
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # registers bfloat16 with NumPy, which safetensors asks for by that name
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+Array = npt.NDArray[Any]
+
+_DATA_PARALLEL = "module"  # what DataParallel and DistributedDataParallel put into every name
+_NOT_CHECKPOINTS = {  # what stands in a file when its download went wrong
+    b"<!doctype": "is a web page",
+    b"<html": "is a web page",
+    b"<?xml": "is the answer of a server, most often a refusal",
+    b"version https://git-lfs": "is a Git LFS pointer (git lfs pull fetches the file itself)",
+}
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Reads all arrays of a checkpoint, by their dotted names.
+
+    Nested dicts are flattened, and the `module.` of DataParallel is taken out of every name:
+    `state_dict.module.momentum_encoder.conv1.weight` comes back as
+    `state_dict.momentum_encoder.conv1.weight`. What is no array (the epoch, settings) is left out.
+    No code of the file is run, whatever it holds.
+
+    Args:
+        path: a file of PyTorch (`.pth`, `.pth.tar`, `.pt`; needs PyTorch), `.safetensors` or
+            `.npz`.
+
+    Returns:
+        names -> arrays; all floating point is float32.
+
+    Raises:
+        ValueError: when the file is missing, cut short, damaged, of another kind, or wants to run
+            code; when PyTorch is needed and missing; when it holds no array, or two come to the
+            same name.
+
+    Example:
+        read("r-50-1000ep.pth.tar")["state_dict.momentum_encoder.conv1.weight"].shape
+    """
+    file = Path(path)
+    suffix = next((suffix for suffix in _READERS if file.name.lower().endswith(suffix)), None)
+    if not file.is_file():
+        what = "which is a directory" if file.is_dir() else "which does not exist"
+        raise ValueError(f"Expected a checkpoint file. Received: {file}, {what}.")
+    if suffix is None:
+        raise ValueError(
+            f"Expected a checkpoint that ends in {', '.join(_READERS)}. Received: {file}: give it "
+            "the ending of its format."
+        )
+    _refuse_failed_download(file)
+    arrays: dict[str, Array] = {}
+    for name, array in _READERS[suffix](file):
+        if name in arrays:
+            raise ValueError(
+                f"Expected arrays with names of their own. Received: {file}, where two come to "
+                f"{name} once `{_DATA_PARALLEL}.` is taken out."
+            )
+        arrays[name] = array
+    if not arrays:
+        raise ValueError(f"Expected a checkpoint with arrays. Received: {file}, which holds none.")
+    return arrays
+
+
+def _refuse_failed_download(file: Path) -> None:
+    with file.open("rb") as opened:
+        start = opened.read(64).lstrip().lower()
+    reason = "is empty" if not start else None
+    for sign, meaning in _NOT_CHECKPOINTS.items():
+        reason = meaning if start.startswith(sign) else reason
+    if reason:
+        raise ValueError(f"Expected a checkpoint. Received: {file}, which {reason}: fetch it anew.")
+
+
+def _read_torch(file: Path) -> Iterator[tuple[str, Array]]:
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(
+            f"Reading {file} needs PyTorch, which is not installed: pip install torch. Or convert "
+            "the file to safetensors where PyTorch is."
+        ) from error
+    is_zip = zipfile.is_zipfile(file)  # PyTorch's format since 1.6; the one before is bare pickles
+    try:
+        if is_zip:
+            _check_sums(file)
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats: either they load or the error says it
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as error:  # a damaged pickle can end in nearly any of them
+        raise ValueError(_why_not_loaded(file, error)) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"Expected a dict of arrays. Received: {file}, a {type(content).__name__}: save the "
+            "network's state_dict()."
+        )
+    for name, value in _flat(content):
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.is_quantized or value.is_meta:
+                raise ValueError(
+                    f"Expected dense arrays of numbers. Received: {file}, where {name} is of "
+                    f"{value.layout}, {value.dtype}, on {value.device}: save it as a plain tensor."
+                )
+            value = value.detach()
+            yield name, _numbers(value.float() if value.is_floating_point() else value)
+
+
+def _check_sums(file: Path) -> None:
+    """Finds damage inside arrays, which PyTorch itself does not look for."""
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
+def _harmless() -> list[Any]:
+    """The classes beyond PyTorch's own list that published checkpoints hold beside their arrays.
+
+    Allowed, as making one does nothing but keep values: the command line (DINO's `args`) and NumPy
+    scalars (`best_acc1`), whose function takes a dtype and bytes and is looked up under the name of
+    NumPy 1 or of NumPy 2. NumPy arrays are not on the list, nor any other class.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = ("bool", "int32", "int64", "float32", "float64")
+    return [
+        argparse.Namespace,
+        np.dtype,
+        *(type(np.dtype(kind)) for kind in kinds),
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+    ]
+
+
+def _why_not_loaded(file: Path, error: Exception) -> str:
+    text = str(error)
+    if wanted := re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", text):
+        return (
+            f"Expected a checkpoint of arrays alone. Received: {file}, which wants to run code: "
+            f"{wanted[1] or wanted[2]}. Nothing was run. Trust it no further, or ask its authors "
+            "for the state_dict() alone."
+        )
+    if "torchscript" in text.lower():
+        return (
+            f"Expected a checkpoint of arrays alone. Received: {file}, a TorchScript program: save "
+            "its state_dict()."
+        )
+    # Behind this stands what was wrong; before it, how to load the file with its code after all.
+    detail = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0][:120]
+    return (
+        f"Expected a whole PyTorch checkpoint. Received: {file}, {file.stat().st_size} bytes "
+        f"({type(error).__name__}: {detail}). It was cut short, damaged or is of another format: "
+        "fetch it anew."
+    )
+
+
+def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
+    try:
+        arrays = safetensors.numpy.load_file(file)
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype NumPy lacks
+        raise ValueError(
+            f"Expected a whole safetensors file. Received: {file}, {file.stat().st_size} bytes "
+            f"({error}). It was cut short, damaged or is of another format: fetch it anew."
+        ) from error
+    for name, array in _flat(arrays):
+        yield name, _numbers(array)
+
+
+def _read_npz(file: Path) -> Iterator[tuple[str, Array]]:
+    name = ""
+    try:
+        with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as archive:
+            for name in archive.files:
+                array = archive[name]
+                if array.dtype.kind in "fiub":
+                    yield _without_data_parallel(name), _numbers(array)
+    except Exception as error:  # a damaged archive can end in nearly any of them
+        where = f" at {name}" if name else ""
+        raise ValueError(
+            f"Expected a whole .npz of plain arrays. Received: {file}, {file.stat().st_size} bytes"
+            f"{where} ({error}). It was cut short, damaged or holds pickled objects, which are "
+            "never opened: write or fetch it anew."
+        ) from error
+
+
+_READERS = {
+    ".pth": _read_torch,
+    ".pth.tar": _read_torch,
+    ".pt": _read_torch,
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+}
+
+
+def _flat(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the dotted name and value of all that is no dict itself."""
+    waiting = [("", content, {id(content)})]  # no recursion: a file may nest as deep as it likes
+    while waiting:
+        prefix, mapping, ancestors = waiting.pop()
+        for key, value in mapping.items():
+            name = f"{prefix}.{key}" if prefix else str(key)
+            if not isinstance(value, Mapping):
+                yield _without_data_parallel(name), value
+            elif id(value) not in ancestors:  # a pickled dict can hold itself
+                waiting.append((name, value, ancestors | {id(value)}))
+
+
+def _without_data_parallel(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != _DATA_PARALLEL)
+
+
+def _numbers(array: Any) -> Array:
+    """As NumPy; floating point of any width as float32."""
+    numbers = np.asarray(array)
+    is_floating = numbers.dtype.kind == "f" or numbers.dtype == ml_dtypes.bfloat16
+    return numbers.astype(np.float32, copy=False) if is_floating else numbers

@@ -1,0 +1,18 @@
+"""Packages that only some formats need."""
+
+import pytest
+
+from export import _packages
+
+
+def test_what_is_installed_is_enough():
+    _packages.require(("numpy>=1,<9", "keras-hub"), "onnx")
+
+
+def test_only_what_is_missing_is_named_with_its_bounds():
+    with pytest.raises(RuntimeError) as caught:
+        _packages.require(("numpy>=1", "no-such-runtime>=2,<3", "nor_this"), "onnx")
+    assert str(caught.value) == (
+        "Expected the packages of --format=onnx. Received: an environment without "
+        "no_such_runtime, nor_this. Run: pip install 'no-such-runtime>=2,<3' 'nor_this'"
+    )
