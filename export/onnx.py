@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export import _network
+from export import _network, _onnx_operations
 from export._order import Order
 from export._verify import Entrance
 
@@ -28,19 +28,31 @@ _AXES = ("batch", "height", "width")  # what a free axis of the images is called
 
 
 def write(order: Order, directory: Path) -> None:
-    """Writes the model, checked against the rules of ONNX."""
+    """Writes the model, checked against the rules of ONNX.
+
+    Raises:
+        ValueError: when the student has an operation that ONNX does not have.
+    """
     import onnx
 
     path = directory / _FILE
-    with warnings.catch_warnings():
-        # Keras asks for `np.object`, to mend tf2onnx where NumPy is 2 or newer.
-        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        _network.write(order, path, "onnx", dtype="uint8")
-    model = onnx.load(path)
-    for axis, dim in zip(_AXES, model.graph.input[0].type.tensor_type.shape.dim, strict=False):
-        if not dim.dim_value:
-            dim.dim_param = axis
-    onnx.checker.check_model(model, full_check=True)
+    _onnx_operations.register()
+    try:
+        with warnings.catch_warnings():
+            # Keras asks for `np.object`, to mend tf2onnx where NumPy is 2 or newer.
+            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+            _network.write(order, path, "onnx", dtype="uint8")
+        model = onnx.load(path)
+        for axis, dim in zip(_AXES, model.graph.input[0].type.tensor_type.shape.dim, strict=False):
+            if not dim.dim_value:
+                dim.dim_param = axis
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # tf2onnx's own errors are of many classes
+        path.unlink(missing_ok=True)
+        raise ValueError(
+            "Expected a student whose operations ONNX has. Received: one that tf2onnx does not "
+            f"convert: {' '.join(str(error).split())[:300]}"
+        ) from error
     onnx.save(model, path)
 
 

@@ -3,6 +3,7 @@
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def draw(shapes, seed=0):
     return {name: _draw(name, shape, seed) for name, shape in shapes.items()}
 
 
-def images(shape=(2, 21, 29, 3)):
+def images(shape: tuple[int, ...] = (2, 21, 29, 3)) -> Any:
     """Normalised images of an odd size, where padding shows."""
     return np.random.default_rng(0).uniform(-2, 2, shape).astype("float32")
 
@@ -45,7 +46,7 @@ def load(name):
     return {f"{network['prefix']}{key}": array for key, array in drawn.items()}, outputs
 
 
-def relative_error(received, expected):
+def relative_error(received: Any, expected: Any) -> float:
     """The largest difference, relative to the largest absolute value."""
     return float(np.max(np.abs(np.asarray(received) - expected)) / np.max(np.abs(expected)))
 

@@ -111,8 +111,8 @@ def moco_v3(channels, num_heads, *, units=(4096, 256), **settings):
         )
         return vit
 
-    model = nn.Module()
-    model.base_encoder, model.momentum_encoder = encoder(), encoder()
+    model, vit = nn.Module(), encoder()
+    model.base_encoder, model.momentum_encoder = encoder(), vit
     model.predictor = nn.Sequential(nn.Linear(dim, hidden, bias=False), nn.BatchNorm1d(hidden))
     torch_models.scramble(model)
     checkpoint = {
@@ -122,7 +122,6 @@ def moco_v3(channels, num_heads, *, units=(4096, 256), **settings):
         "optimizer": torch_models.optimizer_state(model),
         "scaler": {"scale": 65536.0, "growth_factor": 2.0},
     }
-    vit = model.momentum_encoder
     return torch_models.Reference(checkpoint, "state_dict.module.", model, vit.map, vit.head)
 
 
@@ -156,8 +155,9 @@ def dino(channels, num_heads, *, units=(2048, 256), num_prototypes=65536, norm=F
         "dino_loss": {"center": torch.zeros(1, num_prototypes)},
         "fp16_scaler": {"scale": 65536.0},
     }
-    vit, head = teacher.backbone, teacher.head.mlp
-    return torch_models.Reference(checkpoint, "teacher.", teacher, vit.map, head)
+    return torch_models.Reference(
+        checkpoint, "teacher.", teacher, teacher.backbone.map, teacher.head.mlp
+    )
 
 
 FULL = {

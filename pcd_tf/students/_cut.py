@@ -106,7 +106,8 @@ def _is_backbone(network: keras.Model) -> bool:
 
 
 def _is_map(tensor: keras.KerasTensor) -> bool:
-    return len(tensor.shape) == 4 and tensor.shape[-1] is not None
+    *place, channels = tensor.shape[1:]
+    return len(place) == 2 and place != [1, 1] and channels is not None  # 1 x 1 is pooled
 
 
 def _last_map(network: keras.Model) -> keras.KerasTensor:
@@ -116,7 +117,9 @@ def _last_map(network: keras.Model) -> keras.KerasTensor:
     found = _pyramid.maps(network)
     strides = _pyramid.strides(network, found)
     # What does not grow with the image is a pooled vector, and stride 1 the image itself.
-    usable = [x for x, stride in zip(found, strides, strict=True) if stride and stride > 1]
+    usable = [
+        x for x, stride in zip(found, strides, strict=True) if _is_map(x) and (stride or 0) > 1
+    ]
     if not usable:
         raise ValueError(
             "Expected a network with a map (B, h, w, C) of a known number of channels, smaller "

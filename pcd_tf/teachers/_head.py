@@ -47,7 +47,8 @@ def mlp(
 
 def none(channels: int) -> keras.Sequential:
     """Builds the head of a teacher that has none: the embedding is the map itself."""
-    return keras.Sequential([keras.Input((channels,)), layers.Identity(name="identity")], name="head")
+    parts = [keras.Input((channels,)), layers.Identity(name="identity")]
+    return keras.Sequential(parts, name="head")
 
 
 def _norm(i: int, *, affine: bool) -> layers.BatchNormalization:

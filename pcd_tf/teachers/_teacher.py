@@ -1,30 +1,23 @@
 """What a teacher is, and how it is kept on disk."""
 
 import hashlib
-import importlib
-import json
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import keras
 
 from pcd_tf import atomic
 from pcd_tf.layers import SpatialAdaptor
+from pcd_tf.teachers import _description
 from pcd_tf.teachers._saved_model import SavedModel, inside
 from pcd_tf.weights import arrays
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-_Model = TypeVar("_Model", bound=keras.Model)
-_PACKAGE = __name__.partition(".")[0]
-_VERSION = 1
-_DESCRIPTION = "teacher.json"
 _WEIGHTS = "weights.safetensors"
-_KEYS = ("version", "name", "backbone", "head", "mean", "std", "origin")
 
 
 class Teacher:
@@ -144,19 +137,18 @@ class Teacher:
             ValueError: when the directory holds something and `overwrite` is not given.
         """
         description = {
-            "version": _VERSION,
             "name": self.name,
             "origin": self.origin,
             "mean": self.mean,
             "std": self.std,
-            "backbone": _without_dtype(keras.saving.serialize_keras_object(self.backbone)),
-            "head": _without_dtype(keras.saving.serialize_keras_object(self.head)),
+            "backbone": _description.of_model(self.backbone),
+            "head": _description.of_model(self.head),
         }
         with atomic.directory(directory, overwrite=overwrite) as folder:
             arrays.write(folder / _WEIGHTS, arrays.values(self.named_weights))
             if isinstance(self.backbone, SavedModel):
                 self.backbone.copy_to(folder)
-            (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+            _description.write(folder, description)
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all weights: the same for equal teachers only."""
@@ -176,7 +168,7 @@ def _mean_pixel(maps: keras.KerasTensor) -> keras.KerasTensor:
 def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
     """Loads what `Teacher.save` wrote; see `pcd_tf.teachers.load`."""
     folder = Path(directory)
-    description = _read_description(folder)
+    description = _description.read(folder)
     if name is not None and description["name"] != name:
         raise ValueError(
             f"Expected the teacher {name}. Received: {folder}, which holds {description['name']}: "
@@ -184,8 +176,8 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
         )
     teacher = Teacher(
         name=description["name"],
-        backbone=_rebuild(inside(folder, description["backbone"]), keras.Model, folder),
-        head=_rebuild(description["head"], keras.Sequential, folder),
+        backbone=_description.rebuild(inside(folder, description["backbone"]), keras.Model, folder),
+        head=_description.rebuild(description["head"], keras.Sequential, folder),
         mean=description["mean"],
         std=description["std"],
         origin=description["origin"],
@@ -193,75 +185,6 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
     weights = folder / _WEIGHTS
     arrays.assign(teacher.named_weights, arrays.read(weights), origin=str(weights))
     return teacher
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / _DESCRIPTION
-    if not path.is_file():
-        inside = folder / "teacher"
-        hint = f" Did you mean {inside}?" if (inside / _DESCRIPTION).is_file() else ""
-        raise ValueError(
-            f"Expected a teacher's directory, as the job pretrain writes it. Received: {folder}, "
-            f"which has no {_DESCRIPTION}.{hint}"
-        )
-    try:
-        description: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"Expected JSON. Received: {path} ({error}): write it again.") from error
-    version = description.get("version") if isinstance(description, dict) else None
-    if version != _VERSION:
-        raise ValueError(
-            f"Expected a teacher of format version {_VERSION}. Received: {path} of version "
-            f"{version!r}: read it with the release that wrote it, or write it again."
-        )
-    if missing := [key for key in _KEYS if key not in description]:
-        raise ValueError(
-            f"Expected {', '.join(_KEYS)}. Received: {path} without {', '.join(missing)}."
-        )
-    return description
-
-
-def _import_own_classes(config: Any) -> None:
-    """Imports every module of this project that a configuration names, so that Keras knows it."""
-    if isinstance(config, dict):
-        module = str(config.get("module"))
-        if module.startswith(f"{_PACKAGE}."):
-            importlib.import_module(module)
-        config = list(config.values())
-    if isinstance(config, list):
-        for part in config:
-            _import_own_classes(part)
-
-
-def _rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model:
-    """Builds a model from its configuration, under the current dtype policy."""
-    try:
-        _import_own_classes(config)
-        model = keras.saving.deserialize_keras_object(config)
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise ValueError(
-            f"Expected {folder / _DESCRIPTION} to describe a {kind.__name__}. Received: what this "
-            f"version of Keras cannot build ({error})."
-        ) from error
-    if not isinstance(model, kind):
-        raise ValueError(
-            f"Expected {folder / _DESCRIPTION} to describe a {kind.__name__}. "
-            f"Received: a {type(model).__name__}."
-        )
-    return model
-
-
-def _without_dtype(config: Any) -> Any:
-    """Leaves out every layer's policy, so that the current one decides, not the saving run's.
-
-    A dtype that is a plain text stays: it is of an input, a tensor, or an operation that casts.
-    """
-    if isinstance(config, dict):
-        kept = {k: x for k, x in config.items() if k != "dtype" or isinstance(x, str)}
-        return {key: _without_dtype(value) for key, value in kept.items()}
-    if isinstance(config, list | tuple):
-        return [_without_dtype(value) for value in config]
-    return config
 
 
 def _three_numbers(

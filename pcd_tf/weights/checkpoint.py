@@ -1,9 +1,6 @@
 """Checkpoint files of any kind -> flat named arrays, without running anything that they hold."""
 
-import argparse
 import os
-import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+
+from pcd_tf.weights import _pytorch
 
 Array = npt.NDArray[Any]
 
@@ -84,83 +83,9 @@ def _refuse_failed_download(file: Path) -> None:
 
 
 def _read_torch(file: Path) -> Iterator[tuple[str, Array]]:
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"Reading {file} needs PyTorch, which is not installed: pip install torch. Or convert "
-            "the file to safetensors where PyTorch is."
-        ) from error
-    is_zip = zipfile.is_zipfile(file)  # PyTorch's format since 1.6; the one before is bare pickles
-    try:
-        if is_zip:
-            _check_sums(file)
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old formats: either they load or the error says it
-            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # a damaged pickle can end in nearly any of them
-        raise ValueError(_why_not_loaded(file, error)) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"Expected a dict of arrays. Received: {file}, a {type(content).__name__}: save the "
-            "network's state_dict()."
-        )
-    for name, value in _flat(content):
-        if isinstance(value, torch.Tensor):
-            if value.layout != torch.strided or value.is_quantized or value.is_meta:
-                raise ValueError(
-                    f"Expected dense arrays of numbers. Received: {file}, where {name} is of "
-                    f"{value.layout}, {value.dtype}, on {value.device}: save it as a plain tensor."
-                )
-            value = value.detach()
-            yield name, _numbers(value.float() if value.is_floating_point() else value)
-
-
-def _check_sums(file: Path) -> None:
-    """Finds damage inside arrays, which PyTorch itself does not look for."""
-    with zipfile.ZipFile(file) as archive:
-        if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-
-
-def _harmless() -> list[Any]:
-    """The classes beyond PyTorch's own list that published checkpoints hold beside their arrays.
-
-    Allowed, as making one does nothing but keep values: the command line (DINO's `args`) and NumPy
-    scalars (`best_acc1`), whose function takes a dtype and bytes and is looked up under the name of
-    NumPy 1 or of NumPy 2. NumPy arrays are not on the list, nor any other class.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = ("bool", "int32", "int64", "float32", "float64")
-    return [
-        argparse.Namespace,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in kinds),
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-    ]
-
-
-def _why_not_loaded(file: Path, error: Exception) -> str:
-    text = str(error)
-    if wanted := re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", text):
-        return (
-            f"Expected a checkpoint of arrays alone. Received: {file}, which wants to run code: "
-            f"{wanted[1] or wanted[2]}. Nothing was run. Trust it no further, or ask its authors "
-            "for the state_dict() alone."
-        )
-    if "torchscript" in text.lower():
-        return (
-            f"Expected a checkpoint of arrays alone. Received: {file}, a TorchScript program: save "
-            "its state_dict()."
-        )
-    # Behind this stands what was wrong; before it, how to load the file with its code after all.
-    detail = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0][:120]
-    return (
-        f"Expected a whole PyTorch checkpoint. Received: {file}, {file.stat().st_size} bytes "
-        f"({type(error).__name__}: {detail}). It was cut short, damaged or is of another format: "
-        "fetch it anew."
-    )
+    for name, value in _flat(_pytorch.load(file)):
+        if (array := _pytorch.to_array(value, name=f"{name} in {file}")) is not None:
+            yield name, _numbers(array)
 
 
 def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
@@ -169,7 +94,8 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
     except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype NumPy lacks
         raise ValueError(
             f"Expected a whole safetensors file. Received: {file}, {file.stat().st_size} bytes "
-            f"({error}). It was cut short, damaged or is of another format: fetch it anew."
+            f"({_in_one_line(error)}). It was cut short, damaged or is of another format: fetch it "
+            "anew."
         ) from error
     for name, array in _flat(arrays):
         yield name, _numbers(array)
@@ -187,7 +113,7 @@ def _read_npz(file: Path) -> Iterator[tuple[str, Array]]:
         where = f" at {name}" if name else ""
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {file}, {file.stat().st_size} bytes"
-            f"{where} ({error}). It was cut short, damaged or holds pickled objects, which are "
+            f"{where} ({_in_one_line(error)}). It was cut short, damaged or holds pickled objects, which are "
             "never opened: write or fetch it anew."
         ) from error
 
@@ -212,6 +138,10 @@ def _flat(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
                 yield _without_data_parallel(name), value
             elif id(value) not in ancestors:  # a pickled dict can hold itself
                 waiting.append((name, value, ancestors | {id(value)}))
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _without_data_parallel(name: str) -> str:

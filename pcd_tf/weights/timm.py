@@ -7,8 +7,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from pcd_tf.weights import arrays
-
 Array = npt.NDArray[Any]
 
 FIRST = "patch_embed.proj.weight"  # of every Vision Transformer
@@ -28,7 +26,7 @@ class _Part(NamedTuple):
 
 def shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Lists the arrays that the backbone needs: timm's names -> shapes in PyTorch."""
-    return {part.name: part.shape for part in _parts(arrays.variables(model))}
+    return {part.name: part.shape for part in _parts(_named(model))}
 
 
 def to_keras(state: Mapping[str, Array], model: keras.Model) -> dict[str, Array]:
@@ -50,7 +48,7 @@ def to_keras(state: Mapping[str, Array], model: keras.Model) -> dict[str, Array]
     Example:
         arrays.assign(arrays.variables(vit), to_keras(state, vit), origin="deit_tiny.safetensors")
     """
-    named = arrays.variables(model)
+    named = _named(model)
     rest = {name: array for name, array in state.items() if name not in _CLASSIFIER}
     converted: dict[str, Array] = {}
     misfits = []
@@ -81,16 +79,25 @@ def from_keras(model: keras.Model) -> dict[str, Array]:
     Returns:
         timm's names -> arrays in PyTorch's layouts, for `load_state_dict`.
     """
-    named = arrays.variables(model)
+    named = _named(model)
     return {part.name: _in_pytorch(part, named) for part in _parts(named)}
 
 
 def _in_pytorch(part: _Part, named: Mapping[str, keras.Variable]) -> Array:
     share = (part.shape[0] // len(part.variables), *part.shape[1:])
     before = [share[axis] for axis in part.axes]
-    values = arrays.values({name: named[name] for name in part.variables}).values()
     back = np.argsort(part.axes)
+    values = [keras.ops.convert_to_numpy(named[name]) for name in part.variables]
     return np.concatenate([np.transpose(array.reshape(before), back) for array in values])
+
+
+def _named(model: keras.Model) -> dict[str, keras.Variable]:
+    """The backbone's variables by the names that `arrays.variables` gives them."""
+    return {
+        f"{layer.name}/{variable.path.removeprefix(f'{layer.path}/')}": variable
+        for layer in model.layers
+        for variable in layer.weights
+    }
 
 
 def _parts(named: Mapping[str, keras.Variable]) -> Iterator[_Part]:

@@ -1,6 +1,7 @@
 """DINOv2 as a map: KerasHub's network, at every size that KerasHub can be built for, and others."""
 
 import json
+from typing import Any
 
 import keras
 import keras_hub
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from pcd_tf.backbones.dinov2 import DINOv2
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "patch_size": 7,
     "num_layers": 1,
     "hidden_dim": 16,
@@ -19,7 +20,7 @@ SETTINGS = {
     "image_shape": (42, 42, 3),
     "position_embedding_shape": (70, 70),
 }
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "registers": {"num_register_tokens": 2, "antialias_in_interpolation": True},
     "swiglu": {"use_swiglu_ffn": True, "drop_path_rate": 0.3, "apply_layernorm": True},

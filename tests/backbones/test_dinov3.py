@@ -1,6 +1,7 @@
 """DINOv3 as a map: KerasHub's network, at every size that KerasHub can be built for."""
 
 import json
+from typing import Any
 
 import keras
 import keras_hub
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from pcd_tf.backbones.dinov3 import DINOv3
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "patch_size": 8,
     "num_layers": 1,
     "hidden_dim": 16,
@@ -18,7 +19,7 @@ SETTINGS = {
     "intermediate_dim": 32,
     "image_shape": (32, 32, 3),
 }
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"use_key_bias": False},
     "gated": {"use_gated_mlp": True, "hidden_activation": "silu", "rope_theta": 10.0},
     "other tokens": {"num_register_tokens": 1, "use_mask_token": False, "layer_norm_eps": 1e-3},

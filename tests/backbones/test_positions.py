@@ -66,7 +66,8 @@ def test_sizes_known_only_at_run_time_give_the_same():
 
 def test_sines_and_cosines_follow_their_definition():
     made = _positions.sine_cosine(5, 12)
-    assert (made.shape, made.dtype) == ((5, 5, 12), "float32")
+    assert made.shape == (5, 5, 12)
+    assert made.dtype == np.float32
     for row, column, k in np.ndindex(5, 5, 3):
         frequency = 10000.0 ** (-k / 3)
         expected = [

@@ -20,7 +20,7 @@ def test_nothing_given_is_three_problems():
 
 def test_an_unknown_teacher_gets_the_nearest():
     with pytest.raises(ValueError, match="teacher: .*Did you mean 'swav_resnet50'"):
-        Config(teacher="swav", checkpoint="x.pth", workdir="x").validate()
+        Config(teacher="swav_resnet", checkpoint="x.pth", workdir="x").validate()
     with pytest.raises(ValueError, match="teacher: .*Did you mean 'moco_v3_resnet50'"):
         Config(teacher="mocov3_resnet50", checkpoint="x.pth", workdir="x").validate()
 

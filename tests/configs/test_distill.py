@@ -35,7 +35,7 @@ def test_a_teacher_directory_is_accepted(teacher):
     ("values", "message"),
     [
         ({"teacher": "moco_v3_resnet81"}, "teacher: expected one of .*Did you mean 'moco_v3_resn"),
-        ({"student": "resnet"}, "student: expected one of resnet18"),
+        ({"student": "resnet"}, "student: expected one of .*resnet18"),
         ({"pairing": "align"}, "pairing: .*Did you mean 'aligned'"),
         ({"queue_size": 0}, "queue_size: expected a whole number, at least 1"),
         ({"temperature": 0.02}, "temperature: .*at least 0.025. Received: 0.02. .*underflows"),
@@ -56,8 +56,55 @@ def test_a_directory_without_teacher_is_refused_with_the_remedy(tmp_path):
         Config(workdir="x", teacher_checkpoint=str(tmp_path)).validate()
 
 
+def test_a_file_needs_the_name_of_its_teacher(tmp_path):
+    file = tmp_path / "r-50.pth.tar"
+    file.write_text("")
+    Config(workdir="x", teacher_checkpoint=str(file), teacher="moco_v3_resnet50").validate()
+    with pytest.raises(
+        ValueError, match=r"teacher: .*name of the teacher that the file holds.*One of"
+    ):
+        Config(workdir="x", teacher_checkpoint=str(file)).validate()
+
+
 def test_problems_of_both_layers_are_named_at_once():
     with pytest.raises(ValueError, match="4 settings cannot work") as caught:
         Config(num_epochs=1, num_steps=1, temperature=0.0).validate()
     for name in ("teacher_checkpoint", "temperature", "workdir", "num_steps"):
         assert f"\n  {name}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"student": "custom"}, "student_model: student=custom needs it"),
+        ({"student_model": "own:build"}, "student_model: student=resnet18 has no use for it"),
+        ({"student_pyramid": "P3=a"}, "student_pyramid: student=resnet18 has no use for it"),
+        (
+            {"student": "custom", "student_model": "own:build", "student_pyramid": "P3:a"},
+            "student_pyramid: expected P3=LAYER,P4=LAYER and so on. Received: 'P3:a'",
+        ),
+        ({"student_init": "no/such"}, "student_init: expected random or an existing path"),
+    ],
+)
+def test_what_does_not_fit_a_student_is_named(teacher, values, message):
+    with pytest.raises(ValueError, match=message):
+        Config(workdir="x", teacher_checkpoint=str(teacher), **values).validate()
+
+
+def test_the_options_of_a_student_are_those_of_the_users_own(teacher):
+    config = Config(
+        workdir="x",
+        teacher_checkpoint=str(teacher),
+        student="custom",
+        student_model="own:build",
+        student_pyramid="P3=block/a,P4=b",
+        student_init=str(teacher),
+        image_size=96,
+    )
+    config.validate()
+    assert config.student_options == {
+        "model": "own:build",
+        "pyramid": {"P3": "block/a", "P4": "b"},
+        "image_size": 96,
+    }
+    assert Config(workdir="x").student_options == {}

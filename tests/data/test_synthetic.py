@@ -37,7 +37,7 @@ def test_types_and_shapes():
         "instance_masks": ("bool", (n, 96, 96)),
         "semantic_map": ("uint8", (96, 96)),
     }
-    np.testing.assert_array_equal(source.open(6, 6), example["image"])
+    np.testing.assert_array_equal(np.asarray(source.open(6, 6)), example["image"])
 
 
 def test_boxes_masks_and_maps_agree(examples: list[dict[str, np.ndarray]]):

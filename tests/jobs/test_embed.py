@@ -14,6 +14,7 @@ from pcd_tf import students
 from pcd_tf.data import plain_images
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.jobs import embed
+from pcd_tf.jobs._parts import Parts
 from pcd_tf.models import embedder
 from tests import tiny_run
 
@@ -175,10 +176,13 @@ def test_a_killed_run_goes_on_from_its_last_part(
 def test_parts_are_kept_by_time_as_well(photographs: Path, toy: Toy, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(embed, "SECONDS_PER_PART", 0.0)
     stops = []
-    add = embed.Parts.add
-    monkeypatch.setattr(
-        embed.Parts, "add", lambda self, stop, part: (stops.append(stop), add(self, stop, part))
-    )
+    add = Parts.add
+
+    def adding(self, stop, part):
+        stops.append(stop)
+        add(self, stop, part)
+
+    monkeypatch.setattr(Parts, "add", adding)
     assert run(photographs, tmp_path / "out.npz") == 0
     assert stops == [2, 4, 6, 8, 10, 11]
 

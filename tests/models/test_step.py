@@ -49,6 +49,27 @@ def test_without_replicas_values_are_as_they_are():
     assert _step.gather_over_replicas(value) is value
 
 
+def test_norms_that_a_layer_holds_in_attributes_are_synchronised_too(two_replicas):
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm = keras.layers.BatchNormalization()
+
+        def call(self, x):
+            return self.norm(x)
+
+    images = keras.Input((None, None, 3))
+    block = Block()
+    inner = keras.Model(images, block(images))
+    model = keras.Model(images, inner(images))
+    with two_replicas.scope():
+        _step.synchronize(model)
+    assert block.norm.synchronized
+    _step.synchronize(model)
+    assert not block.norm.synchronized
+    _step.synchronize(block.norm)
+
+
 @pytest.mark.parametrize("overflowing", [None, 0, 1])
 def test_an_overflow_on_any_replica_makes_all_skip_the_step(overflowing, two_replicas):
     with two_replicas.scope():

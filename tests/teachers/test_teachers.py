@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pcd_tf import teachers
+from pcd_tf import plugins, teachers
+from tests import small_teachers
 
 
 @pytest.fixture(scope="module")
@@ -24,31 +25,47 @@ def test_names():
     assert {"moco_v3_resnet18", "moco_v3_resnet50"} <= set(teachers.names())
 
 
+def test_names_by_their_beginning():
+    assert teachers.names("moco_v3_resnet") == ("moco_v3_resnet18", "moco_v3_resnet50")
+    assert teachers.names("moco_v4") == ()
+
+
+def test_a_teacher_that_is_only_known_with_its_file_cannot_be_built():
+    with pytest.raises(
+        ValueError, match="known without its file. Received: 'custom': read it from"
+    ):
+        teachers.build("custom")
+
+
 def test_an_unknown_teacher_gets_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'moco_v3_resnet50'"):
         teachers.build("moco_resnet50")
+    with pytest.raises(ValueError, match="Did you mean 'moco_v3_resnet50'"):
+        teachers.convert("moco_resnet50", "r-50.pth.tar")
 
 
 @pytest.mark.parametrize("name", teachers.names())
-def test_a_teacher_embeds_every_pixel(name):
+def test_a_teacher_comes_from_a_checkpoint(name):
+    assert callable(plugins.load("pcd_tf.teachers", name).from_checkpoint)
+
+
+@pytest.mark.parametrize("name", sorted(set(teachers.names()) - {"custom"}))
+def test_a_teacher_embeds_every_pixel(name, monkeypatch):
+    small_teachers.patch(monkeypatch)  # ResNets of stride 8, for time's sake
     teacher = teachers.build(name)
     assert teacher.name == name
-    embedding = teacher(np.zeros((2, 64, 96, 3), "float32"))
-    assert tuple(embedding.shape) == (2, 2, 3, teacher.embedding_dim)
+    embedding = teacher(np.zeros((1, 224, 224, 3), "float32"))
+    stride = 8 if "resnet" in name else 14 if name == "dinov2" else 16
+    assert tuple(embedding.shape) == (1, 224 // stride, 224 // stride, teacher.embedding_dim)
     assert teacher.weights
     assert not any(weight.trainable for weight in teacher.weights)
     assert len(teacher.mean) == len(teacher.std) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "channels", "hidden_units"),
-    [("moco_v3_resnet50", 2048, 4096), ("moco_v3_resnet18", 512, 1024)],
-)
-def test_the_head_of_moco_v3(name, channels, hidden_units):
-    teacher = teachers.build(name)
-    assert (teacher.hidden_units, teacher.embedding_dim) == (hidden_units, 256)
+def test_the_head_of_moco_v3(teacher):
+    assert (teacher.hidden_units, teacher.embedding_dim) == (1024, 256)
     hidden, norm, _, last, last_norm = teacher.head.layers
-    assert tuple(hidden.kernel.shape) == (channels, hidden_units)
+    assert tuple(hidden.kernel.shape) == (512, 1024)
     assert not hidden.use_bias
     assert not last.use_bias
     assert len(norm.weights) == 4
@@ -138,6 +155,30 @@ def test_its_variables_are_made_under_the_callers_strategy(teacher, tmp_path):
     )
     values = strategy.run(mirrored, args=(tf.constant(images()),))
     np.testing.assert_allclose(values, teacher(images()), rtol=1e-4, atol=1e-4)
+
+
+def test_the_error_of_the_invariance_is_that_of_rounding_or_of_a_mistake(teacher):
+    assert teacher.invariance_error(images()) < 1e-5
+    wrong = type(teacher)("x", teacher.backbone, teacher.head)
+    wrong.head = keras.Sequential([*teacher.head.layers[:-2], keras.layers.Dense(256)])
+    assert wrong.invariance_error(images()) > 0.1
+
+
+def test_without_a_head_the_embedding_is_the_map(teacher):
+    head = keras.Sequential([keras.Input((512,)), keras.layers.Identity()])
+    bare = type(teacher)("bare", teacher.backbone, head)
+    assert (bare.embedding_dim, bare.hidden_units) == (512, 1024)
+    np.testing.assert_array_equal(bare(images()), teacher.backbone(images()))
+    assert bare.invariance_error(images()) < 1e-6
+
+
+def test_a_backbone_without_a_map_is_refused(teacher):
+    inputs = keras.Input((8, 8, 3))
+    vector = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="vector")
+    with pytest.raises(
+        ValueError, match=r"gives a map \(B, h, w, C\)\. Received: vector that gives"
+    ):
+        type(teacher)("x", vector, teacher.head)
 
 
 def test_a_head_for_other_channels_is_refused(teacher):

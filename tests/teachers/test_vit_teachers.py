@@ -1,5 +1,7 @@
 """MoCo v3's and DINO's ViT teachers: what PyTorch computes with the same file, they compute."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from pcd_tf.weights import checkpoint
 from tests import goldens
 
 SHAPES = [(2, 32, 32, 3), (2, 24, 48, 3)]  # that of the training, and another
-_SMALL = {
+_SMALL: dict[str, Any] = {
     "hidden_dim": 16,
     "num_layers": 2,
     "patch_size": 8,
@@ -163,7 +165,7 @@ def test_it_comes_back_from_its_directory(layout, tmp_path):
     ],
 )
 def test_sizes_are_the_published_ones(name, heads, units, monkeypatch):
-    made = {}
+    made: dict[str, Any] = {}
 
     def vit(patch_size, num_layers, num_heads, hidden_dim, mlp_dim, **settings):
         made.update(settings, sizes=(patch_size, num_layers, num_heads, hidden_dim, mlp_dim))
