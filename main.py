@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         _prepare_environment()
         importlib.import_module(job.runner).run(config)
     except KeyboardInterrupt:
-        return _report("Stopped by the keyboard. The same command resumes a training run.", 130)
+        return _report(
+            "Stopped by the keyboard. The same command resumes a training run or an embedding.", 130
+        )
     except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if debug or not _explains_itself(error):
             raise

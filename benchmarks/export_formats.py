@@ -3,7 +3,7 @@
 Exports a randomly initialised student (speed does not depend on weights) in every format that is
 installed, loads all, and runs them in turn in one process on the same images, so that what else the
 machine does falls on all of them alike. Prints the median time, and the ratio to the Keras model
-compiled by tf.function: the median over the rounds of the quotient within a round; below 1 is faster.
+compiled by tf.function: the median over the rounds of the quotient within one; below 1 is faster.
 
     python benchmarks/export_formats.py --student=resnet18 --image_size=224 --out=formats.json
 """

@@ -62,8 +62,8 @@ def _signature(entry: Setting) -> str:
         return f"--[no]{entry.name}"
     if entry.choices:
         return f"--{entry.name}={'|'.join(entry.choices)}"
-    if entry.unit == "directory":
-        return f"--{entry.name}=DIRECTORY"
+    if entry.unit in ("directory", "path"):
+        return f"--{entry.name}={entry.unit.upper()}"
     return f"--{entry.name}={_PLACEHOLDERS[entry.kind]}"
 
 

@@ -86,10 +86,10 @@ def _define(entry: Setting, values: flags.FlagValues) -> None:
 
 
 def _plain(entry: Setting, value: Any) -> Any:
-    """Turns an empty optional flag into None, and the `~` of a directory into the home."""
+    """Turns an empty optional flag into None, and the `~` of a path into the home."""
     if value == "":
         return None if entry.optional else value
-    if isinstance(value, str) and entry.unit == "directory":
+    if isinstance(value, str) and entry.unit in ("directory", "path"):
         return str(Path(value).expanduser())
     return value
 

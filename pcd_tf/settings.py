@@ -30,7 +30,7 @@ class Setting:
         help: what it does, in full sentences.
         group: one of GROUPS, its heading in the help.
         source: where the default comes from, one of SOURCES.
-        unit: unit of the value; "directory" marks a path.
+        unit: unit of the value; "directory" and "path" mark what `~` is expanded in.
         choices: the values allowed, or
         choices_in: the package whose modules are the values allowed.
         minimum, maximum: bounds, both allowed values themselves.

@@ -8,6 +8,7 @@ from pcd_tf.teachers import _head
 
 SCALE = 64  # divides the width of every layer of a head, as in torch_models.SMALL
 _CHANNELS = {512: 128, 2048: 256}  # of the full backbone, and of the short one
+_NARROWEST = 1024  # widest layer of the narrowest head
 _TEACHERS = ("swav_resnet50", "barlow_twins_resnet50", "byol_resnet50", "dino_resnet50")
 
 
@@ -17,7 +18,8 @@ def patch(monkeypatch):
     full = _head.mlp
 
     def mlp(channels, units, **options):
-        narrow = [width // SCALE for width in units]
+        is_full = max(units) >= _NARROWEST  # widths that come from a small file are small already
+        narrow = [width // SCALE for width in units] if is_full else units
         return full(_CHANNELS.get(channels, channels), narrow, **options)
 
     monkeypatch.setattr(_head, "mlp", mlp)

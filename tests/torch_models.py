@@ -223,22 +223,28 @@ def byol_resnet50(scale=FULL):
     return Reference(checkpoint, "model.module.", model, target, target.fc)
 
 
-def dino_resnet50(scale=FULL, *, has_norm=False):
-    """`main_dino.py` saves: the student of DistributedDataParallel, the teacher as it is."""
-    width, dim, num_prototypes = 2048 // scale, 256 // scale, 60000 // scale
+def dino_resnet50(scale=FULL, *, published=True):
+    """`main_dino.py` saves: the student of DistributedDataParallel, the teacher as it is.
+
+    The published head is of an earlier code: two layers with BatchNorm, a plain last layer. The
+    public code's own, of the authors' example run, has three layers without.
+    """
+    dim, num_prototypes = 256 // scale, 60000 // scale
 
     def network():
         backbone = resnet50(scale)
-        norm = [nn.BatchNorm1d(width) if has_norm else None for _ in range(2)]
-        parts = [
-            *(nn.Linear(backbone.channels, width), norm[0], nn.GELU()),
-            *(nn.Linear(width, width), norm[1], nn.GELU()),
-            nn.Linear(width, dim),
-        ]
-        last_layer = module()
-        last_layer.weight_g = nn.Parameter(torch.ones(num_prototypes, 1))
-        last_layer.weight_v = nn.Parameter(torch.zeros(num_prototypes, dim))
-        mlp = nn.Sequential(*(part for part in parts if part is not None))
+        if published:
+            width = 4096 // scale
+            parts = [nn.Linear(backbone.channels, width), nn.BatchNorm1d(width), nn.GELU()]
+            last_layer = nn.Linear(dim, num_prototypes, bias=False)
+        else:
+            width = 2048 // scale
+            parts = [nn.Linear(backbone.channels, width), nn.GELU()]
+            parts += [nn.Linear(width, width), nn.GELU()]
+            last_layer = module()
+            last_layer.weight_g = nn.Parameter(torch.ones(num_prototypes, 1))
+            last_layer.weight_v = nn.Parameter(torch.zeros(num_prototypes, dim))
+        mlp = nn.Sequential(*parts, nn.Linear(width, dim))
         return module(backbone=backbone, head=module(mlp=mlp, last_layer=last_layer))
 
     student, teacher = scramble(network(), seed=1), scramble(network())
@@ -247,7 +253,7 @@ def dino_resnet50(scale=FULL, *, has_norm=False):
         "teacher": teacher.state_dict(),
         "optimizer": optimizer_state(student),
         "epoch": 800,
-        "args": argparse.Namespace(arch="resnet50", lr=0.03, use_bn_in_head=has_norm),
+        "args": argparse.Namespace(arch="resnet50", lr=0.03),
         "dino_loss": {"center": torch.zeros(1, num_prototypes)},
         "best_acc1": np.float64(0.5),
     }
@@ -263,7 +269,7 @@ FULL_SIZE = {
     "swav_resnet50": swav_resnet50,
 }
 SMALL_SIZE = {name: functools.partial(make, SMALL) for name, make in FULL_SIZE.items()}
-SMALL_SIZE["dino_resnet50_norm"] = functools.partial(dino_resnet50, SMALL, has_norm=True)
+SMALL_SIZE["dino_resnet50_example_run"] = functools.partial(dino_resnet50, SMALL, published=False)
 
 
 def scramble(model, seed=0) -> Any:

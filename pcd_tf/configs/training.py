@@ -5,41 +5,17 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcd_tf.settings import Conflict, Settings, setting
+from pcd_tf.configs._images import ImagesConfig
+from pcd_tf.settings import Conflict, setting
 
 DEFAULT_NUM_EPOCHS = 100
 DEFAULT_WARMUP_EPOCHS = 10.0
-_NEEDS = {"folder": "data_dir", "tfds": "tfds_name"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Settings):
+class TrainingConfig(ImagesConfig):
     """Data, schedule and machine of a training run. Each job adds its model and its recipe."""
 
-    dataset: str = setting(
-        "synthetic",
-        help="Where the images come from. folder: files under --data_dir, in any tree; tfds: "
-        "TensorFlow Datasets; synthetic: made on the fly, no files and no download.",
-        group="data",
-        source="[ours]",
-        choices_in="pcd_tf.data",
-    )
-    data_dir: str | None = setting(
-        None,
-        help="The folder of images; with tfds, where TensorFlow Datasets keeps its files.",
-        group="data",
-        source="[ours]",
-        unit="directory",
-        when_none="none; with tfds, its own directory",
-    )
-    tfds_name: str | None = setting(
-        None,
-        help="Name in TensorFlow Datasets: name, name/config or name:version; it must have an "
-        "image feature.",
-        group="data",
-        source="[ours]",
-        when_none="none",
-    )
     image_size: int = setting(
         224,
         help="Height and width of a view.",
@@ -190,7 +166,7 @@ class TrainingConfig(Settings):
         return steps
 
     def conflicts(self) -> Iterator[Conflict]:
-        yield from self._data_conflicts()
+        yield from super().conflicts()
         yield from self._schedule_conflicts()
         yield from self._device_conflicts()
         if Path(self.workdir).is_file():
@@ -198,25 +174,6 @@ class TrainingConfig(Settings):
                 ("workdir",),
                 f"expected a directory, old or new. Received a file: {self.workdir}.",
             )
-
-    def _data_conflicts(self) -> Iterator[Conflict]:
-        needed = _NEEDS.get(self.dataset)
-        if needed and getattr(self, needed) is None:
-            yield (needed, "dataset"), f"dataset={self.dataset} needs it."
-        if self.tfds_name is not None and self.dataset != "tfds":
-            names = ("tfds_name", "dataset")
-            yield names, f"dataset={self.dataset} has no use for it. Set dataset to tfds."
-        if self.data_dir is not None and self.dataset == "synthetic":
-            yield (
-                ("data_dir", "dataset"),
-                "dataset=synthetic reads no files. Set dataset to folder.",
-            )
-        if (
-            self.data_dir is not None
-            and self.dataset == "folder"
-            and not Path(self.data_dir).is_dir()
-        ):
-            yield ("data_dir",), f"expected an existing directory. Received: {self.data_dir!r}."
 
     def _schedule_conflicts(self) -> Iterator[Conflict]:
         if self.num_epochs is not None and self.num_steps is not None:

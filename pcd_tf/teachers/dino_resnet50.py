@@ -1,10 +1,13 @@
-"""DINO ResNet-50: head 2048-2048-2048-256, weights from the authors' full checkpoint.
+"""DINO ResNet-50: head 2048-4096-256, weights from the authors' full checkpoint.
 
 Source: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", 2021,
 arXiv 2104.14294. The file has to be the full checkpoint: the one of the backbone alone has no head.
+The published file's head has two layers and BatchNorm, which the public code's default has not
+(facebookresearch/dino, issues 189 and 251); that of their example run has three layers without.
 """
 
 import os
+from collections.abc import Sequence
 
 from pcd_tf.backbones.resnet import resnet
 from pcd_tf.teachers import _head, _layout
@@ -23,28 +26,26 @@ LAYOUT = _layout.Layout(
 _NORM = f"{LAYOUT.head}1.running_mean"  # in files whose head was trained with BatchNorm
 
 
-def build(*, has_norm: bool = False) -> Teacher:
-    """Builds the teacher, randomly initialised: (B, H, W, 3) -> (B, h, w, 256).
+def build(units: Sequence[int] = (4096, 256), *, norm: bool = True) -> Teacher:
+    """Builds the teacher, randomly initialised: (B, H, W, 3) -> (B, h, w, D).
 
     The head has biases and GELU, and stops before DINO's L2 norm and prototypes.
 
     Args:
-        has_norm: whether a BatchNorm stands behind each hidden layer of the head, an option of the
-            authors' code.
+        units: width of each layer of the head, the last is D; by default the published file's.
+        norm: whether a BatchNorm stands behind each hidden layer of the head, as there.
     """
     return Teacher(
         name="dino_resnet50",
         backbone=resnet(50),
-        head=_head.mlp(
-            2048, (2048, 2048, 256), biases=(True, True, True), norm=has_norm, activation="gelu"
-        ),
+        head=_head.mlp(2048, units, biases=[True] * len(units), norm=norm, activation="gelu"),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
 
 
 def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
-    """Builds the teacher with the teacher of a full checkpoint of the authors' code.
+    """Builds the teacher with the teacher of a full checkpoint, its head as the file has it.
 
     Args:
         path: the `.pth` of the pre-training, or the same as `.safetensors` or `.npz`.
@@ -54,4 +55,7 @@ def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
     """
     state = checkpoint.read(path)
     network, _ = LAYOUT.split(state)
-    return _layout.fill(build(has_norm=_NORM in network), state, LAYOUT, path)
+    kernels = sorted(name for name in network if name.startswith(LAYOUT.head))
+    units = [network[name].shape[0] for name in kernels if network[name].ndim == 2]
+    teacher = build(units, norm=_NORM in network) if units else build()
+    return _layout.fill(teacher, state, LAYOUT, path)

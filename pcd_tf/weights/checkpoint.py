@@ -113,8 +113,8 @@ def _read_npz(file: Path) -> Iterator[tuple[str, Array]]:
         where = f" at {name}" if name else ""
         raise ValueError(
             f"Expected a whole .npz of plain arrays. Received: {file}, {file.stat().st_size} bytes"
-            f"{where} ({_in_one_line(error)}). It was cut short, damaged or holds pickled objects, which are "
-            "never opened: write or fetch it anew."
+            f"{where} ({_in_one_line(error)}). It was cut short, damaged or holds pickled objects, "
+            "which are never opened: write or fetch it anew."
         ) from error
 
 

@@ -23,10 +23,10 @@ def build():
 """
 
 
-def test_pooling_and_classifier_are_cut_off_and_any_size_goes(caplog):
+def test_pooling_and_classifier_are_cut_off_and_any_size_goes(caplog, monkeypatch):
     network = networks.classifier()
     last = keras.Model(network.input, network.get_layer("stage4").output)
-    networks.remembered = lambda: network
+    monkeypatch.setattr(networks, "remembered", lambda: network, raising=False)
     with caplog.at_level(logging.WARNING):
         student = students.build("custom", model=f"{HERE}:remembered", image_size=96)
     assert "classifier is cut behind its layer stage4, a map of 8 channels" in caplog.text
