@@ -87,10 +87,10 @@ def report(title: str, result: dict[str, float]) -> None:
 
 
 def network(stride: int) -> Any:
-    """Ten small convolutions, (B, S, S, 3) -> (B, S / stride, S / stride, 192)."""
-    images = x = keras.Input((None, None, 3))
-    strides = (2, 2, 2, 2, stride // 16)
-    for width, first in zip((16, 32, 64, 128, 192), strides, strict=True):
+    """Patches of 4 pixels, six convolutions: (B, S, S, 3) -> (B, S / stride, S / stride, 192)."""
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(32, 4, 4)(images)
+    for width, first in ((64, 2), (128, 2), (192, stride // 16)):
         for step in (first, 1):
             x = keras.layers.Conv2D(width, 3, step, padding="same", use_bias=False)(x)
             x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
@@ -145,7 +145,7 @@ def distilled(
         times.append(time.perf_counter())
 
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=keep)
-    model.fit(views, steps_per_epoch=args.steps, verbose=0, callbacks=[callback])
+    model.fit(views, steps_per_epoch=args.steps, shuffle=False, verbose=0, callbacks=[callback])
     last = lines[-max(1, args.steps // 10) :]
     return model.backbone, {
         "retrieval": statistics.mean(line["retrieval_top1"] for line in last),

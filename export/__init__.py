@@ -11,6 +11,7 @@ and, where it differs from the rest:
 
 - `PACKAGES`, what `pip install` has to be told for it to run, beyond the requirements;
 - `FIXED = True`, when it takes images of one size and number only;
+- `SETTINGS`, the names of the order's settings that are this format's own;
 - `bound(order)`, the `Bound` that it is held to.
 """
 
@@ -58,7 +59,8 @@ def run(config: "Config") -> None:
         report = _verify.check(order, chosen.entrances(order, directory), bound)
         description = {
             "format": config.format,
-            **order.description(),
+            "input_shape": order.input_shape,
+            **{name: getattr(order, name) for name in getattr(chosen, "SETTINGS", ())},
             **report.description(),
             **order.student.description(),
         }

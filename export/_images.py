@@ -1,7 +1,6 @@
 """Real images: those that the student was distilled on, and a photograph that is always there."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,15 +43,13 @@ class Images:
             return cls(source, source.name)
         if "dataset" not in settings:
             return cls(None, "the run does not say where they came from")
-        own_dir, tfds_name = settings.get("data_dir"), settings.get("tfds_name")
-        if settings["dataset"] == "tfds" and not _is_prepared(str(tfds_name), own_dir):
-            return cls(None, f"{tfds_name} is not prepared here")
         try:
             source = data.build(
                 settings["dataset"],
-                data_dir=own_dir,
-                tfds_name=tfds_name,
+                data_dir=settings.get("data_dir"),
+                tfds_name=settings.get("tfds_name"),
                 seed=settings.get("seed", 0),
+                download=False,
             )
             source.check(1)
         except (OSError, ValueError, RuntimeError) as error:
@@ -68,8 +65,8 @@ class Images:
     def batch(self, height: int, width: int) -> Pixels:
         """Gives the images to check with.
 
-        They are evenly spaced ones of the run, then a photograph; without the run's, the photograph
-        and its mirror image.
+        They are those of the run that `Source.examples_to_show` chooses, then a photograph; without
+        the run's, the photograph and its mirror image.
 
         Returns:
             uint8 (n, H, W, 3), n up to 4: the middle of each image that has these proportions.
@@ -80,7 +77,10 @@ class Images:
         return _stack([*self._of_run(NUM_OF_RUN), photograph], height, width)
 
     def representative(self, count: int, height: int, width: int) -> Pixels:
-        """Gives images to calibrate with: at most `count`, spread evenly over those of the run.
+        """Gives images to calibrate with: at most `count` of the run.
+
+        They are spread evenly over a folder, and the first ones of a TensorFlow dataset, which may
+        be stored sorted.
 
         Returns:
             uint8 (n, H, W, 3).
@@ -113,8 +113,3 @@ def _photograph() -> Image.Image:
 def _stack(images: Iterable[Image.Image], height: int, width: int) -> Pixels:
     bilinear = Image.Resampling.BILINEAR
     return np.stack([np.asarray(ImageOps.fit(one, (width, height), bilinear)) for one in images])
-
-
-def _is_prepared(tfds_name: str, data_dir: str | None) -> bool:
-    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return (Path(root).expanduser() / tfds_name.partition(":")[0]).is_dir()

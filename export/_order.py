@@ -1,7 +1,6 @@
 """What is to be exported, and how: the student with the settings that a format acts upon."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -47,14 +46,6 @@ class Order:
     def input_shape(self) -> tuple[int | None, int | None, int | None, int]:
         """Of the images, (B, H, W, 3), with None where anything goes."""
         return (self.batch_size, self.height, self.width, 3)
-
-    def description(self) -> dict[str, Any]:
-        """Describes it in JSON's types."""
-        return {
-            "input_shape": self.input_shape,
-            "precision": self.precision,
-            "naming": self.naming,
-        }
 
 
 def order(config: Config, student: Student, *, fixed: bool = False) -> Order:

@@ -1,17 +1,27 @@
 """A student as a KerasHub preset: what KerasHub's tasks, and its users, load by `from_preset`."""
 
+import dataclasses
 import os
 from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
+import numpy.typing as npt
 
+from export._verify import Entrance
+from pcd_tf import students
 from pcd_tf.students import Student
 
 
 def is_possible(student: Student) -> bool:
     """Tells whether the student is a backbone that KerasHub has, or can be made one."""
     return _is_keras_hub(student.backbone) or hasattr(student.backbone, "to_keras_hub")
+
+
+def lacks_pyramid(student: Student) -> bool:
+    """Tells whether KerasHub's class of the backbone keeps no feature pyramid, as MobileNet's."""
+    return _is_keras_hub(student.backbone) and not hasattr(student.backbone, "pyramid_outputs")
 
 
 def write(student: Student, directory: str | os.PathLike[str], size: tuple[int, int]) -> None:
@@ -39,6 +49,34 @@ def write(student: Student, directory: str | os.PathLike[str], size: tuple[int, 
         converter.save_to_preset(str(directory))
 
 
+def entrance(student: Student, directory: str | os.PathLike[str]) -> Entrance:
+    """Loads what was written, and computes with it what a student gives.
+
+    An image goes through the converter, resized to its own size, then through the backbone; where
+    KerasHub has no converter, it is normalised as the student does it.
+    """
+    backbone = keras_hub.models.Backbone.from_preset(str(directory), dtype="float32")
+    made_for = backbone.input_shape[1:3]
+    converter = None
+    if _converter_class(type(backbone)) is not None:
+        converter = keras_hub.layers.ImageConverter.from_preset(str(directory), dtype="float32")
+    if len(backbone.output_shape) == 3:
+        backbone = _as_map(backbone, student)
+    mean, std = ((0.0,) * 3, (1.0,) * 3) if converter else (student.mean, student.std)
+    loaded = dataclasses.replace(student, backbone=backbone, mean=mean, std=std)
+
+    def run(images: npt.NDArray[np.uint8]) -> dict[str, Any] | None:
+        size = images.shape[1:3]
+        if None not in made_for and size != made_for:
+            return None
+        if converter is None:
+            return loaded.outputs(images)
+        converter.image_size = size
+        return loaded.outputs(converter(images))
+
+    return run
+
+
 def _of_keras_hub(backbone: keras.Model, size: tuple[int, int]) -> keras_hub.models.Backbone:
     if _is_keras_hub(backbone):
         return backbone
@@ -61,3 +99,15 @@ def _converter_class(backbone_class: type) -> Any:
         if isinstance(found, type) and getattr(found, "backbone_cls", None) is backbone_class:
             return found
     return None
+
+
+def _as_map(vit: keras.Model, student: Student) -> keras.Model:
+    """Wraps KerasHub's ViT, which gives tokens with the class token first, to give a map."""
+    _, height, width, _ = vit.input_shape
+    patch_height, patch_width = vit.patch_size
+    grid = (height // patch_height, width // patch_width)
+    tokens = vit.output[:, 1:]  # (B, 1 + h*w, C) -> (B, h*w, C)
+    maps = keras.layers.Reshape((*grid, vit.output_shape[-1]))(tokens)  # (B, h, w, C)
+    wrapped = keras.Model(vit.input, maps)
+    wrapped.pyramid_outputs = dict.fromkeys(students.pyramid(student.backbone), wrapped.output)
+    return wrapped

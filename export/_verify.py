@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,21 +22,26 @@ class Bound:
     Args:
         tolerance: largest error of a value, relative to the largest value of its output.
         cosine: smallest cosine between an image's embedding and that of the Keras student.
+        mean_error: largest mean error of an output, relative to the mean of its absolute values.
     """
 
     tolerance: float = 1e-4
     cosine: float = 0.9999
+    mean_error: float = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What the check found: the largest error and the smallest cosine, of what, on what."""
+    """What the check found: the largest errors and the smallest cosine, of what, on what.
+
+    `sizes` are, for each entrance, those (height, width) at which it was compared.
+    """
 
     error: float
     cosine: float
+    mean_error: float
     bound: Bound
-    entrances: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]
+    sizes: Mapping[str, Sequence[tuple[int, int]]]
     images: str
 
     def description(self) -> dict[str, Any]:
@@ -44,18 +49,21 @@ class Report:
         return {
             "largest_relative_error": self.error,
             "smallest_cosine": self.cosine,
+            "largest_relative_mean_error": self.mean_error,
             "allowed": dataclasses.asdict(self.bound),
-            "checked": {"by": self.entrances, "sizes": self.sizes, "images": self.images},
+            "checked": {"sizes": self.sizes, "images": self.images},
         }
 
     def __str__(self) -> str:
-        sizes = " and ".join(f"{height} x {width}" for height, width in self.sizes)
+        checked = "; ".join(f"by {name} at {_pixels(sizes)}" for name, sizes in self.sizes.items())
         return (
             f"  error     {self.error:.1e} at most against the Keras student, relative to an "
             f"output's largest value; allowed {self.bound.tolerance:g}\n"
             f"  cosine    {self.cosine:.6f} at least between its embeddings and the Keras "
             f"student's; allowed {self.bound.cosine:g}\n"
-            f"  checked   by {', '.join(self.entrances)}, at {sizes} pixels, with {self.images}"
+            f"  mean      {self.mean_error:.1e} at most, the mean error relative to the mean of an "
+            f"output's absolute values; allowed {self.bound.mean_error:g}\n"
+            f"  checked   {checked} pixels; with {self.images}"
         )
 
 
@@ -71,21 +79,24 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
         bound: what is allowed.
 
     Raises:
-        ValueError: when an output is missing or left over, of another shape, or off by more than
-            the bound; says which.
+        ValueError: when the student does not give finite numbers; when an output is missing or left
+            over, of another shape, or off by more than the bound, or an entrance takes none of the
+            sizes; says which.
     """
-    sizes = tuple(_sizes(order))
-    largest, smallest = 0.0, 1.0
-    for size in sizes:
+    compared: dict[str, list[tuple[int, int]]] = {name: [] for name in entrances}
+    largest, smallest, largest_mean = 0.0, 1.0, 0.0
+    for size in _sizes(order):
         images = order.images.batch(*size)
         with _full_float32():
             expected = {key: np.asarray(x) for key, x in order.student.outputs(images).items()}
+            _check_finite(expected, size)
             received = {name: _ask(ask, images, order) for name, ask in entrances.items()}
         for entrance, outputs in received.items():
             if outputs is None:
                 continue
             place = f"{entrance}, at {size[0]} x {size[1]} pixels,"
-            largest = max(largest, _compare(outputs, expected, bound, place))
+            error, mean_error = _compare(outputs, expected, bound, place)
+            largest, largest_mean = max(largest, error), max(largest_mean, mean_error)
             smallest = min(smallest, _cosine(outputs, expected))
             if not smallest >= bound.cosine:
                 raise ValueError(
@@ -93,34 +104,58 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
                     f"student's. Received: {smallest:.4f} of {place} with {order.images}. "
                     "Nothing was exported."
                 )
-    return Report(largest, smallest, bound, tuple(entrances), sizes, str(order.images))
+            compared[entrance].append(size)
+    unasked = [name for name, sizes in compared.items() if not sizes]
+    if unasked or not compared:
+        raise ValueError(
+            "Expected every entrance of the export to take images of a size to check it with. "
+            f"Received: {', '.join(unasked) or 'none'}. Nothing was exported."
+        )
+    return Report(largest, smallest, largest_mean, bound, compared, str(order.images))
 
 
-def _compare(outputs: Outputs, expected: Outputs, bound: Bound, place: str) -> float:
-    """Returns the largest error of any output, relative to the output's largest value."""
+def _check_finite(expected: Outputs, size: tuple[int, int]) -> None:
+    broken = [name for name, value in expected.items() if not np.all(np.isfinite(value))]
+    if broken:
+        raise ValueError(
+            "Expected a Keras student that gives finite numbers. Received: infinite ones, or none, "
+            f"in its {', '.join(broken)} at {_pixels([size])} pixels: its weights are damaged, or "
+            "its training diverged. Nothing was exported."
+        )
+
+
+def _compare(outputs: Outputs, expected: Outputs, bound: Bound, place: str) -> tuple[float, float]:
+    """Returns the largest error and the largest mean error of any output; see `Bound`."""
     if outputs.keys() != expected.keys():
         raise ValueError(
             f"Expected the outputs {', '.join(sorted(expected))} of {place} "
             f"Received: {', '.join(sorted(outputs))}. Nothing was exported."
         )
-    largest = 0.0
+    largest = largest_mean = 0.0
     for name, value in expected.items():
-        error = _relative_error(outputs[name], value)
+        error, mean_error = _relative_errors(outputs[name], value)
         if not error <= bound.tolerance:
             raise ValueError(
                 f"Expected the export to equal the Keras student to {bound.tolerance:g}. "
                 f"Received: {name} of {place} off by {error:.1e} of its largest value. "
                 "Nothing was exported."
             )
-        largest = max(largest, error)
-    return largest
+        if not mean_error <= bound.mean_error:
+            raise ValueError(
+                f"Expected a mean error of {bound.mean_error:g} or less against the Keras student. "
+                f"Received: {name} of {place} off by {mean_error:.1e} of its mean. "
+                "Nothing was exported."
+            )
+        largest, largest_mean = max(largest, error), max(largest_mean, mean_error)
+    return largest, largest_mean
 
 
-def _relative_error(received: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def _relative_errors(received: npt.NDArray[Any], expected: npt.NDArray[Any]) -> tuple[float, float]:
     if received.shape != expected.shape:
-        return float("inf")
-    largest = max(float(np.max(np.abs(expected))), 1e-12)
-    return float(np.max(np.abs(received - expected))) / largest
+        return float("inf"), float("inf")
+    errors, values = np.abs(received - expected), np.abs(expected)
+    largest, mean = (float(of(errors)) / max(float(of(values)), 1e-12) for of in (np.max, np.mean))
+    return largest, mean
 
 
 def _cosine(outputs: Outputs, expected: Outputs) -> float:
@@ -155,6 +190,10 @@ def _sizes(order: Order) -> Iterator[tuple[int, int]]:
             if _takes(order, oblong):
                 yield oblong
                 return
+
+
+def _pixels(sizes: Sequence[tuple[int, int]]) -> str:
+    return " and ".join(f"{height} x {width}" for height, width in sizes)
 
 
 def _takes(order: Order, size: tuple[int, int]) -> bool:

@@ -31,6 +31,7 @@ from export._verify import Bound, Entrance
 
 PACKAGES = ("ai-edge-litert>=1.0.1,<3",)
 FIXED = True
+SETTINGS = ("precision",)
 
 # float16 keeps 11 bits of a weight: 5e-4 for each, added up over the layers. int8 keeps 8 bits of
 # weights and maps: single values stray, the embedding's direction hardly.
@@ -74,6 +75,8 @@ def write(order: Order, directory: Path) -> None:
     path = directory / _FILE
     try:
         _network.write(order, path, "litert", dtype=dtype, **settings)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # the converter's own class is private
         raise ValueError(
             f"Expected a student whose operations LiteRT has in {order.precision}. Received: one "

@@ -47,6 +47,8 @@ def write(order: Order, directory: Path) -> None:
             if not dim.dim_value:
                 dim.dim_param = axis
         onnx.checker.check_model(model, full_check=True)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # tf2onnx's own errors are of many classes
         path.unlink(missing_ok=True)
         raise ValueError(

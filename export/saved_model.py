@@ -60,7 +60,7 @@ def write(order: Order, directory: Path) -> None:
 
 
 def entrances(order: Order, directory: Path) -> dict[str, Entrance]:
-    """Loads what was written; its signatures are the entrances.
+    """Loads what was written; its signatures are the entrances, and the preset beside them.
 
     `encoded_images` is asked, with PNG, where resizing would change nothing.
     """
@@ -72,13 +72,16 @@ def entrances(order: Order, directory: Path) -> dict[str, Entrance]:
         pngs = tf.stack([tf.io.encode_png(image) for image in images])
         return dict(signatures["encoded_images"](images=pngs))
 
-    return {
+    named: dict[str, Entrance] = {
         "serving_default": lambda images: signatures["serving_default"](images=tf.constant(images)),
         "float_images": lambda images: signatures["float_images"](
             images=tf.constant(images, tf.float32)
         ),
         "encoded_images": encoded,
     }
+    if (directory / PRESET).is_dir():
+        named[PRESET] = _preset.entrance(order.student, directory / PRESET)
+    return named
 
 
 def _outputs(student: Student, images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -23,6 +23,8 @@ from export._verify import Entrance
 from pcd_tf.students import Student
 from pcd_tf.weights import arrays, torch_resnet, torchvision
 
+SETTINGS = ("naming",)
+
 _FILE = "model.safetensors"
 
 

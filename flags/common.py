@@ -90,7 +90,8 @@ def _plain(entry: Setting, value: Any) -> Any:
     if value == "":
         return None if entry.optional else value
     if isinstance(value, str) and entry.unit in ("directory", "path"):
-        return str(Path(value).expanduser())
+        # Only then: Path would take one slash of an address such as hf://NAME.
+        return str(Path(value).expanduser()) if value.startswith("~") else value
     return value
 
 

@@ -164,6 +164,11 @@ class Config(TeacherConfig, TrainingConfig):
         if pyramid is not None and not re.fullmatch(rf"{_LEVEL}(,{_LEVEL})*", pyramid):
             text = f"expected P3=LAYER,P4=LAYER and so on. Received: {pyramid!r}."
             yield ("student_pyramid",), text
+        elif pyramid is not None and len(set(levels := re.findall(r"(P\d)=", pyramid))) < len(
+            levels
+        ):
+            text = f"expected one layer for each level. Received: {pyramid!r}."
+            yield ("student_pyramid",), text
         if self.student_init != "random" and not Path(self.student_init).expanduser().exists():
             text = f"expected random or an existing path. Received: {self.student_init!r}."
             yield ("student_init",), text

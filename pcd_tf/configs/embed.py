@@ -34,7 +34,7 @@ class Config(ImagesConfig):
         source="[ours]",
         unit="pixels",
         minimum=32,
-        when_none="that of the student's training; 224 for a teacher",
+        when_none="what an export is fixed to, or the student was trained on; 224 for a teacher",
     )
     model: str = setting(
         "",
@@ -44,18 +44,20 @@ class Config(ImagesConfig):
         source="[ours]",
         unit="directory",
     )
-    batch_size: int = setting(
-        64,
+    batch_size: int | None = setting(
+        None,
         help="Images computed at once.",
         group="run",
         source="[ours]",
         unit="images",
         minimum=1,
+        when_none="64, or what an export is fixed to",
     )
     out: str = setting(
         "",
         help="File to write: NAME.npz or NAME.parquet. An unfinished run keeps what it has beside "
-        "it, in OUT.partial, and goes on when the same command is given again.",
+        "it, in OUT.partial, and goes on when the same command is given again. That notices images "
+        "that came or went, not files whose content changed: leave them as they are until the end.",
         group="run",
         source="[ours]",
         unit="path",

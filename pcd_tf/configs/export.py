@@ -100,7 +100,7 @@ class Config(Settings):
         found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", self.image_size)
         if not found:
             raise ValueError(
-                "Expected pixels a side, such as 224, or HEIGHTxWIDTH, such as 480x640. "
+                "image_size: expected pixels a side, as in 224, or HEIGHTxWIDTH, as in 480x640. "
                 f"Received: {self.image_size!r}."
             )
         height, width = found.groups()
@@ -122,7 +122,7 @@ class Config(Settings):
         try:
             _ = self.size
         except ValueError as error:
-            yield ("image_size",), f"{error}"
+            yield ("image_size",), str(error).removeprefix("image_size: ")
         for name, formats in _FORMATS_OF.items():
             if getattr(self, name) is not None and self.format not in formats:
                 yield (

@@ -46,6 +46,7 @@ def build(
     tfds_name: str | None = None,
     split: str = "train",
     seed: int = 0,
+    download: bool = True,
 ) -> "Source":
     """Opens a source of images by name; each source takes what it needs of the settings.
 
@@ -55,14 +56,17 @@ def build(
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
         split: the split to read (tfds, synthetic).
         seed: which synthetic world (synthetic).
+        download: whether a dataset that is not prepared is downloaded and prepared (tfds).
 
     Raises:
         ValueError: when there is no such source, or it has no image that could be used.
         FileNotFoundError: when the folder does not exist.
-        RuntimeError: when TFDS cannot prepare the dataset.
+        RuntimeError: when the dataset is not prepared, and cannot or must not be (tfds).
     """
     module = plugins.load(__name__, name)
-    return module.build(data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed)
+    return module.build(
+        data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed, download=download
+    )
 
 
 def __getattr__(name: str) -> Any:

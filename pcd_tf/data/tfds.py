@@ -20,12 +20,17 @@ NUM_REPLACEMENTS = 16  # images held, once needed, to stand in for unreadable on
 
 
 def build(
-    *, tfds_name: str | None = None, data_dir: str | None = None, split: str = "train", **_: object
+    *,
+    tfds_name: str | None = None,
+    data_dir: str | None = None,
+    split: str = "train",
+    download: bool = True,
+    **_: object,
 ) -> "TfdsSource":
     """Opens a split of the dataset `tfds_name`, prepared below `data_dir` (default: TFDS's own)."""
     if tfds_name is None:
         raise ValueError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
-    return TfdsSource(tfds_name, data_dir=data_dir, split=split)
+    return TfdsSource(tfds_name, data_dir=data_dir, split=split, download=download)
 
 
 class TfdsSource(Source):
@@ -39,20 +44,26 @@ class TfdsSource(Source):
         tfds_name: name, or name/config, or name/config:version.
         data_dir: where TFDS keeps its data; None is TFDS's own default, ~/tensorflow_datasets.
         split: a split, or a part of one: "train", "test", "train[:80%]".
+        download: whether to download and prepare a dataset that is not prepared.
 
     Raises:
         ValueError: when there is no such dataset or split, or it has no usable `image` feature.
-        RuntimeError: when the dataset is not prepared and cannot be.
+        RuntimeError: when the dataset is not prepared, and cannot or must not be.
 
     Example:
         source = TfdsSource("cifar10", split="train[:1000]")
     """
 
     def __init__(
-        self, tfds_name: str, *, data_dir: str | None = None, split: str = "train"
+        self,
+        tfds_name: str,
+        *,
+        data_dir: str | None = None,
+        split: str = "train",
+        download: bool = True,
     ) -> None:
         self._split = split
-        self._builder = _prepared_builder(tfds_name, data_dir)
+        self._builder = _prepared_builder(tfds_name, data_dir, download=download)
         info = self._builder.info
         feature = _feature(info, "image")
         self._is_encoded = isinstance(feature, tensorflow_datasets.features.Image)
@@ -173,7 +184,7 @@ class TfdsSource(Source):
         return record | ({"label": example["label"]} if "label" in example else {})
 
 
-def _prepared_builder(tfds_name: str, data_dir: str | None) -> Any:
+def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -> Any:
     try:
         builder = tensorflow_datasets.builder(tfds_name, data_dir=data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError as error:
@@ -183,6 +194,11 @@ def _prepared_builder(tfds_name: str, data_dir: str | None) -> Any:
             "See https://www.tensorflow.org/datasets/catalog."
         ) from error
     if not builder.data_path.exists():
+        if not download:
+            raise RuntimeError(
+                f"Expected {tfds_name} to be prepared in {builder.data_path}. Received: nothing "
+                f"there. Prepare it first: `tfds build {tfds_name}`."
+            )
         logger.warning("Preparing %s in %s; this may download it.", tfds_name, builder.data_path)
         try:
             builder.download_and_prepare()

@@ -35,7 +35,7 @@ class Parts:
     """The finished parts of a pass, each written whole or not at all.
 
     Args:
-        folder: where they lie; made when it is not there.
+        folder: where they lie; made when it is not there, or when it is still empty.
         identity: what the embeddings depend on, JSON values; parts of another pass are refused.
 
     Raises:
@@ -45,11 +45,11 @@ class Parts:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         identity = json.loads(json.dumps(identity))
-        if folder.exists():
-            self._refuse_changes(identity)
-        else:
-            folder.mkdir(parents=True)
+        if _is_new(folder):
+            folder.mkdir(parents=True, exist_ok=True)
             _write(folder / _CONFIG, json.dumps(identity, indent=2).encode())
+        else:
+            self._refuse_changes(identity)
         self._spans = self._find()
 
     @property
@@ -61,7 +61,7 @@ class Parts:
         """Keeps the part that reaches from `num_done` to the image before `stop`."""
         span = self.num_done, stop
         file = self._file(span)
-        temporary = file.with_name(f".{file.name}")
+        temporary = _temporary(file)
         with temporary.open("wb") as stream:
             np.savez(stream, **dataclasses.asdict(part))
             _flush(stream)
@@ -119,8 +119,19 @@ class Parts:
             )
 
 
+def _is_new(folder: Path) -> bool:
+    """Tells whether there is nothing, or what a kill before the identity was written left."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path == _temporary(folder / _CONFIG) for path in folder.iterdir())
+
+
+def _temporary(file: Path) -> Path:
+    return file.with_name(f".{file.name}")
+
+
 def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}")
+    temporary = _temporary(file)
     with temporary.open("wb") as stream:
         stream.write(content)
         _flush(stream)

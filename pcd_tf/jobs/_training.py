@@ -117,7 +117,7 @@ def conclude(
     image_size: int,
     chance: float,
 ) -> None:
-    """Draws the pictures, marks the run as finished and says in words how it went.
+    """Marks the run as finished, draws the pictures and says in words how it went.
 
     Args:
         directory: of the run, its product in it already.
@@ -128,9 +128,9 @@ def conclude(
         chance: retrieval top-1 of guessing.
     """
     pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
-    draw(directory, source, networks, image_size=PICTURE_SCALE * image_size)
     first, last = lines[0], lines[-1]
     directory.finish(first=first, last=last, num_skipped=source.num_skipped)
+    draw(directory, source, networks, image_size=PICTURE_SCALE * image_size)
     print(
         f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "
         f"{first['retrieval_top1']:.1%} -> {last['retrieval_top1']:.1%} (chance {chance:.2g}), "

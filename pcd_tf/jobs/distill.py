@@ -14,6 +14,10 @@ from pcd_tf.models import Distiller
 from pcd_tf.resampling import resize_map
 from pcd_tf.training import devices, optimizer
 
+# Pixels of a map in a picture: more can hardly be told apart, and a ViT's memory grows with their
+# square.
+_MOST_PIXELS = 32 * 32
+
 
 def run(config: Config) -> None:
     """Distils a student; its backbone ends in WORKDIR/student.
@@ -101,23 +105,35 @@ def _what(config: Config, model: Distiller) -> str:
 def _networks(config: Config, model: Distiller) -> dict[str, Callable[[Any], Any]]:
     """What the pictures show: both maps of images of 0..255, at one size.
 
-    A network that is made for one size of image gets images of that size.
+    One image at a time, for memory.
     """
     teacher = model.teacher
-    size = training.PICTURE_SCALE * config.image_size
-    if teacher.backbone.input_shape[1] or model.backbone.input_shape[1]:
-        size = config.image_size
+    size = _picture_size(config, model)
     shown = model.map_sizes(size)[config.map_size]
 
     def embed(network: Callable[[Any], Any], images: Any) -> Any:
         if images.shape[1] != size:
             images = keras.ops.image.resize(images.astype("float32"), (size, size), antialias=True)
-        return resize_map(network((images - teacher.mean) / teacher.std), shown)
+        maps = [network((image[None] - teacher.mean) / teacher.std) for image in images]
+        return resize_map(keras.ops.concatenate(maps), shown)
 
     return {
         "teacher": functools.partial(embed, teacher),
         "student": functools.partial(embed, model),
     }
+
+
+def _picture_size(config: Config, model: Distiller) -> int:
+    """Returns the largest size for pictures that both networks take, with maps of few pixels."""
+    if not (model.teacher.backbone.input_shape[1] or model.backbone.input_shape[1]):
+        for scale in (training.PICTURE_SCALE, 2):
+            try:
+                sizes = model.map_sizes(scale * config.image_size)
+            except ValueError:
+                continue
+            if all(height * width <= _MOST_PIXELS for height, width in sizes.values()):
+                return scale * config.image_size
+    return config.image_size
 
 
 def _warn_of_random_negatives(config: Config, source: data.Source) -> None:

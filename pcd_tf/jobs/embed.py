@@ -1,6 +1,7 @@
 """Computes the embedding of every image of a source, into one file."""
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -53,7 +54,9 @@ def run(config: Config) -> None:
     )
     network = embedder.load(config.model)
     image_size = config.image_size or network.image_size
-    network.check(image_size=image_size, batch_size=config.batch_size)
+    batch_size = config.batch_size or network.batch_size
+    # Before anything is made: a call that cannot work must not stand in the corrected one's way.
+    network.check(image_size=image_size, batch_size=batch_size)
 
     out = Path(config.out)
     description = {
@@ -62,7 +65,6 @@ def run(config: Config) -> None:
         "model_kind": network.kind,
         "model_sha256": network.sha256,
         "image_size": image_size,
-        "batch_size": config.batch_size,
     }
     parts = Parts(out.with_name(f"{out.name}.partial"), description)
     print(
@@ -75,8 +77,9 @@ def run(config: Config) -> None:
     )
     if parts.num_done:
         print(f"Resumes at image {parts.num_done} of {source.num_examples}.", flush=True)
-    _compute(network, source, parts, image_size=image_size, batch_size=config.batch_size)
-    _write(parts, source, {**description, "model": config.model}, out)
+    _compute(network, source, parts, image_size=image_size, batch_size=batch_size)
+    used = {"model": config.model, "batch_size": batch_size}
+    _write(parts, source, {**description, **used}, out)
 
 
 def _compute(
@@ -171,6 +174,8 @@ def _write(parts: Parts, source: data.Source, description: dict[str, Any], out: 
     )
     temporary = parts.folder / f"whole{out.suffix}"
     embeddings.write(table, temporary)
+    with temporary.open("rb+") as stream:  # on the disk before it takes the place of its parts
+        os.fsync(stream.fileno())
     if out.exists():
         raise ValueError(f"Expected a new file. Received: {out}, which was made meanwhile.")
     temporary.replace(out)

@@ -18,6 +18,8 @@ from pcd_tf import students, teachers
 # What the published teachers are evaluated at; a teacher's directory says nothing of it.
 _TEACHER_IMAGE_SIZE = 224  # pixels
 
+_BATCH_SIZE = 64  # images, where a network takes any number: [ours]
+
 _Function = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -64,8 +66,18 @@ class Embedder:
             ) from error
         return np.asarray(embeddings)[: len(images)]
 
+    @property
+    def batch_size(self) -> int:
+        """B to use where none is asked for."""
+        return self.fixed_shape[0] or _BATCH_SIZE
+
     def check(self, *, image_size: int, batch_size: int) -> None:
-        """Raises a ValueError when the network takes images or batches of another size only."""
+        """Computes a black image, so that what cannot work is known before anything is made.
+
+        Raises:
+            ValueError: when the network takes images or batches of another size only.
+            MemoryError: when the device has too little memory for such a batch.
+        """
         batch, height, width, _ = self.fixed_shape
         if height != width:
             raise ValueError(
@@ -81,6 +93,16 @@ class Embedder:
                     f"{name}: expected {fixed}, which the network was made for alone. "
                     f"Received: {value}. Give --{name}={fixed}."
                 )
+        try:
+            self(np.zeros((1, image_size, image_size, 3), np.uint8), batch_size=batch_size)
+        except MemoryError:
+            raise
+        except Exception as error:  # what can go wrong is up to each network's own code
+            raise ValueError(
+                f"Expected a network that takes images of {image_size} x {image_size} pixels. "
+                f"Received: a {self.kind} made for {self.image_size}, which cannot: "
+                f"{_reason(error)} Give an --image_size that it takes."
+            ) from error
 
 
 def load(path: str | os.PathLike[str]) -> Embedder:
@@ -134,7 +156,14 @@ def _saved_model(folder: Path) -> Embedder:
             f"Expected a SavedModel that loads, with the signature serving_default. Received: "
             f"{folder} ({type(error).__name__}: {error}). Export the student again."
         ) from error
-    spec = signature.structured_input_signature[1]["images"]
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if set(inputs) != {"images"} or "embedding" not in outputs:
+        raise ValueError(
+            "Expected a SavedModel whose serving_default takes `images` and gives `embedding`, as "
+            f"export writes it. Received: {folder}, which takes {', '.join(sorted(inputs))} and "
+            f"gives {', '.join(sorted(outputs))}. Export the student again."
+        )
+    spec = inputs["images"]
 
     def function(images: tf.Tensor, owner: Any = loaded) -> tf.Tensor:
         del owner  # whose variables the signature uses but does not keep alive
@@ -142,7 +171,7 @@ def _saved_model(folder: Path) -> Embedder:
 
     files = [folder / "saved_model.pb", description, *(folder / "variables").rglob("*")]
     shape = tuple(spec.shape.as_list())
-    return Embedder("saved_model", image_size, _sha256(files), function, shape)
+    return Embedder("saved_model", shape[1] or image_size, _sha256(files), function, shape)
 
 
 def _teacher(folder: Path) -> Embedder:
@@ -158,6 +187,14 @@ def _teacher(folder: Path) -> Embedder:
     shape = tuple(teacher.backbone.input_shape)
     image_size = shape[1] or _TEACHER_IMAGE_SIZE
     return Embedder("teacher", image_size, _sha256(folder.rglob("*")), function, shape)
+
+
+def _reason(error: BaseException) -> str:
+    """Gives the first line of the error that TensorFlow and Keras wrapped into others."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _near(folder: Path) -> str:

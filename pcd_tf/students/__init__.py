@@ -88,8 +88,11 @@ def load(directory: str | os.PathLike[str]) -> "keras.Model":
 def read(workdir: str | os.PathLike[str]) -> "Student":
     """Reads the student of a finished distill run, with its normalisation and its origin.
 
+    Where a user's own student has layers of the user's own, their module is to be imported before.
+
     Raises:
-        ValueError: when there is no such run, it is another job's, or it is not finished.
+        ValueError: when there is no such run, it is another job's, it is not finished, or it has a
+            class that Keras does not know.
     """
     from pcd_tf.students import _distilled
 

@@ -26,7 +26,7 @@ def save(backbone: keras.Model, directory: str | os.PathLike[str]) -> None:
     if isinstance(backbone, keras_hub.models.Backbone):
         backbone.save_to_preset(str(folder))
         return
-    with _in_float32(backbone):
+    with in_float32(backbone):
         backbone.save(folder / _MODEL)
     levels = getattr(backbone, "pyramid_outputs", {})
     if levels:
@@ -73,8 +73,8 @@ def _load_model(folder: Path) -> keras.Model:
 
 
 @contextlib.contextmanager
-def _in_float32(network: keras.Model) -> Iterator[None]:
-    """Its variables are float32 under mixed precision as well; what is left is how it computes."""
+def in_float32(network: keras.Model) -> Iterator[None]:
+    """Lets a network compute in float32; its variables are that under mixed precision as well."""
     policies = [(layer, layer.dtype_policy) for layer in network._flatten_layers()]
     try:
         for layer, _ in policies:

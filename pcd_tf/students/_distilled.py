@@ -71,11 +71,12 @@ class Student:
 def read(workdir: str | os.PathLike[str]) -> Student:
     """Reads the student of a distill run, from `config.json` and `student/` alone.
 
-    A user's own student, made by a function, may have layers of the user's own: the function's
-    module is imported, so that Keras knows them.
+    It runs no code that a file names: where a user's own student has layers of the user's own, the
+    caller imports their module before.
 
     Raises:
-        ValueError: when there is no such run, it is another job's, or it is not finished.
+        ValueError: when there is no such run, it is another job's, it is not finished, or Keras
+            does not know a class of the student yet.
     """
     config = _read_config(Path(workdir))
     preset = Path(workdir) / "student"
@@ -84,9 +85,8 @@ def read(workdir: str | os.PathLike[str]) -> Student:
             f"Expected a finished distill run. Received: {workdir}, which has no student/ yet: "
             "run the job distill with this workdir to its end, then export again."
         )
-    _import_classes(config["settings"].get("student_model"))
     return Student(
-        backbone=_directory.load(preset),
+        backbone=_load(preset, str(config["settings"].get("student_model"))),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         image_size=config["settings"]["image_size"],
@@ -97,9 +97,20 @@ def read(workdir: str | os.PathLike[str]) -> Student:
     )
 
 
-def _import_classes(student_model: str | None) -> None:
-    if student_model is not None and ":" in student_model:
-        _sources.import_module(student_model)
+def _load(preset: Path, student_model: str) -> keras.Model:
+    try:
+        return _directory.load(preset)
+    except ValueError as error:
+        module, separator, _ = student_model.partition(":")
+        if not separator or not _sources.is_of_unknown_class(error):
+            raise
+        raise ValueError(
+            f"Expected a student of classes that Keras knows. Received: {preset}, made by "
+            f"{student_model}, with a class that is not registered yet. Nothing is imported "
+            f"because a file names it; if you trust that module, import it before: in Python "
+            f"`import {module}`; on the command line, in place of `python main.py JOB ...`, "
+            f"`python -c 'import sys, {module}, main; sys.exit(main.main(sys.argv[1:]))' JOB ...`."
+        ) from error
 
 
 def _read_config(workdir: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import keras
 
-_SUFFIX = ".keras"
+SUFFIX = ".keras"
+_UNKNOWN = r"Could not locate (\w+ '[^']+')"  # Keras, of a class that is not registered
 
 
 def read(reference: str) -> keras.Model:
@@ -23,10 +24,10 @@ def read(reference: str) -> keras.Model:
         ValueError: when there is no such file, module or function, it does not load, or it gives no
             keras.Model.
     """
-    if reference.endswith(_SUFFIX):
+    if reference.endswith(SUFFIX):
         return read_file(reference)
     module, _, name = reference.partition(":")
-    function = getattr(import_module(reference), name, None)
+    function = getattr(_import_module(reference), name, None)
     if not callable(function):
         raise ValueError(
             f"Expected a function that makes the student. Received: {reference}, but the module "
@@ -47,7 +48,7 @@ def read(reference: str) -> keras.Model:
     return model
 
 
-def import_module(reference: str) -> ModuleType:
+def _import_module(reference: str) -> ModuleType:
     """Imports the module of `package.module:function`, from the current directory too.
 
     Raises:
@@ -56,7 +57,7 @@ def import_module(reference: str) -> ModuleType:
     name, separator, _ = reference.partition(":")
     if not separator or not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(
-            f"Expected FILE{_SUFFIX}, or package.module:function. Received: {reference!r}."
+            f"Expected FILE{SUFFIX}, or package.module:function. Received: {reference!r}."
         )
     with _current_directory_importable():
         try:
@@ -92,6 +93,13 @@ def read_file(path: str | os.PathLike[str]) -> keras.Model:
     return model
 
 
+def is_of_unknown_class(error: BaseException | None) -> bool:
+    """Tells whether a model did not load because Keras does not know a class of it."""
+    while error is not None and not re.search(_UNKNOWN, str(error)):
+        error = error.__cause__
+    return error is not None
+
+
 def _why_not_loaded(file: Path, error: Exception) -> str:
     text = str(error).strip()
     first = text.partition("\n")[0][:200]
@@ -102,7 +110,7 @@ def _why_not_loaded(file: Path, error: Exception) -> str:
             "keras.saving.register_keras_serializable, and name the function that makes the model, "
             "package.module:function."
         )
-    if unknown := re.search(r"Could not locate (\w+ '[^']+')", text):
+    if unknown := re.search(_UNKNOWN, text):
         return (
             f"Expected a model of classes that Keras knows. Received: {file}, with the "
             f"{unknown[1]}: register it with keras.saving.register_keras_serializable, and name "

@@ -4,8 +4,14 @@ import tempfile
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from pcd_tf.students import _cut, _directory, _sources
+
+# Pixels a side of the images to try a network with: a multiple of strides up to 64, and of 14.
+_SIDE = 448
+# Of the largest value: above float32's rounding, far below what another argument does.
+_TOLERANCE = 1e-4
 
 
 def build(
@@ -24,7 +30,7 @@ def build(
 
     Raises:
         ValueError: when there is no such model, it is no backbone, does not take such images, or
-            could not be saved.
+            would not be the same when it is saved and read again.
     """
     if model is None:
         raise ValueError(
@@ -33,10 +39,12 @@ def build(
     backbone = _cut.backbone(_sources.read(model), pyramid)
     if image_size is not None:
         _check_takes(backbone, image_size)
-    _check_can_be_saved(backbone)
-    policy = keras.config.dtype_policy()
-    for layer in backbone._flatten_layers():  # a file keeps the precision it was saved in
-        layer.dtype_policy = policy
+    _check_can_be_saved(backbone, image_size or _SIDE)
+    backbone.trainable = True  # a file keeps what its last training froze; a student learns whole
+    if model.endswith(_sources.SUFFIX):
+        policy = keras.config.dtype_policy()
+        for layer in backbone._flatten_layers():  # a file keeps the precision it was saved in
+            layer.dtype_policy = policy
     return backbone
 
 
@@ -54,15 +62,27 @@ def _check_takes(backbone: keras.Model, image_size: int) -> None:
         )
 
 
-def _check_can_be_saved(backbone: keras.Model) -> None:
+def _check_can_be_saved(backbone: keras.Model, side: int) -> None:
     """Finds out before the training, not after it."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             _directory.save(backbone, folder)
-            _directory.load(folder)
+            again = _directory.load(folder)
         except Exception as error:  # a user's layer can raise anything
             reason = str(error).replace(f"{folder}/", "")
             raise ValueError(
                 "Expected a model that can be saved and read again. Received: "
                 f"{backbone.name}, which cannot: {reason}"
             ) from error
+    images = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    with _directory.in_float32(backbone):
+        expected, received = (np.asarray(x(images, training=False)) for x in (backbone, again))
+    off = np.inf
+    if received.shape == expected.shape:
+        off = np.max(np.abs(received - expected)) / max(np.max(np.abs(expected)), 1e-12)
+    if not off <= _TOLERANCE:
+        raise ValueError(
+            "Expected a model that is the same when it is saved and read again. Received: "
+            f"{backbone.name}, whose map is then off by {off:.1e} of its largest value: a "
+            "layer's get_config loses an argument, or a layer holds values that are no weights."
+        )

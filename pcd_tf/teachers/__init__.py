@@ -71,7 +71,8 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> "Teacher
     """Loads a teacher from the directory that `Teacher.save`, so `pretrain` or `convert`, wrote.
 
     It is built under the caller's strategy scope and global dtype policy, whatever those were when
-    it was saved. Its variables are float32 under a mixed policy too.
+    it was saved. Its variables are float32 under a mixed policy too. A teacher made of a SavedModel
+    holds that program: load such a directory only from those that you trust.
 
     Args:
         directory: holds `teacher.json` and `weights.safetensors`.

@@ -38,7 +38,10 @@ def cut(
     """
     graph = _Graph(model)
     head: keras.Sequential | None = None
-    feature_map = graph.output if map_name is None else graph.output_of(map_name)
+    if map_name is not None:
+        feature_map = graph.output_of(map_name)
+    elif head_name is None:
+        feature_map = graph.output
     if head_name is not None:
         pooled, parts = graph.head(head_name)
         averaged = graph.averaged(pooled, head_name)
@@ -126,7 +129,7 @@ class _Graph:
             )
         calls = [node]
         if not hasattr(node.operation, "layers"):
-            while calls[-1].outputs[0] is not self.output:
+            while not any(calls[-1].outputs[0] is output for output in self.outputs):
                 calls.append(self._next(calls[-1]))
         return node.input_tensors[0], _plain(call.operation for call in calls)
 
@@ -135,7 +138,7 @@ class _Graph:
         while True:
             node = self.made_by[id(vectors)]
             layer = node.operation
-            (vectors,) = node.input_tensors or (None,)
+            vectors = node.input_tensors[0] if len(node.input_tensors) == 1 else None
             if _is_mean_over_pixels(layer):
                 return vectors
             if vectors is None or not isinstance(layer, (*_IDLE, layers.Flatten)):

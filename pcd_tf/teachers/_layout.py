@@ -117,7 +117,10 @@ def fill(
             for name, array in taken[label].items()
             if name not in dispensable
         }
-    if problems := arrays.mismatches(shapes, received | rest):
+    problems = arrays.mismatches(shapes, received | rest)
+    if whole := [name for name in received if received[name].dtype.kind != "f"]:
+        problems.append(f"no floating point, so perhaps quantised: {', '.join(sorted(whole)[:3])}")
+    if problems:
         raise ValueError(
             f"Expected the {len(shapes)} arrays of {teacher.name}. Received: {origin}: "
             f"{'; '.join(problems)}. Nothing was converted.{_advice(state, layout)}"

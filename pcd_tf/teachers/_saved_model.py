@@ -16,13 +16,13 @@ FOLDER = "saved_model"  # its name in the directory of a teacher
 _PROGRAM = "saved_model.pb"
 
 
-@keras.saving.register_keras_serializable(package="pcd_tf")
 class SavedModel(keras.Model):
     """One map that a SavedModel computes, whatever framework it was made with.
 
     Its signature `serving_default` is what is called: one argument, images with the batch free. It
     runs as it was exported, for inference, and its variables are no Keras variables: the files are
-    what is kept and compared. A SavedModel is a program: load only those that you trust.
+    what is kept and compared. A SavedModel is a program: load only those that you trust. So Keras
+    does not know this class: a `.keras` file or a teacher.json cannot ask for one of its choice.
 
     Shapes: B images of H x W pixels, sizes as the signature has them; C channels.
 
@@ -71,12 +71,12 @@ class SavedModel(keras.Model):
         folders = (self.directory / "variables", self.directory / "assets")
         return [
             self.directory / _PROGRAM,
-            *(f for folder in folders for f in sorted(folder.glob("*"))),
+            *(f for folder in folders for f in sorted(folder.rglob("*")) if f.is_file()),
         ]
 
     def get_config(self) -> dict[str, Any]:
-        """Names the copy in a teacher's directory, not where the original lies."""
-        return {"path": FOLDER, "output": self.output_name, "name": self.name}
+        """Says what `in_teacher` needs; the path it knows."""
+        return {"output": self.output_name}
 
 
 class _Call(keras.layers.Layer):
@@ -90,11 +90,11 @@ class _Call(keras.layers.Layer):
         return self.function(inputs)
 
 
-def inside(folder: Path, config: Any) -> Any:
-    """Points the configuration of a SavedModel to its copy in a teacher's directory."""
+def in_teacher(folder: Path, config: Any) -> SavedModel | None:
+    """Loads the copy in a teacher's directory; None where the backbone is no SavedModel."""
     if not isinstance(config, dict) or config.get("class_name") != SavedModel.__name__:
-        return config
-    return {**config, "config": {**config["config"], "path": str(folder / FOLDER)}}
+        return None
+    return SavedModel(folder / FOLDER, config["config"]["output"], name="backbone")
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
@@ -105,7 +105,7 @@ def is_saved_model(path: str | os.PathLike[str]) -> bool:
 def _load(path: Path) -> keras.layers.TFSMLayer:
     try:
         return keras.layers.TFSMLayer(str(path), call_endpoint=SIGNATURE, trainable=False)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # damaged files raise TensorFlow's own errors too
         raise ValueError(
             f"Expected a SavedModel with the signature {SIGNATURE}. Received: {path}, which does "
             f"not load ({' '.join(str(error).split())})."

@@ -11,7 +11,7 @@ import keras
 from pcd_tf import atomic
 from pcd_tf.layers import SpatialAdaptor
 from pcd_tf.teachers import _description
-from pcd_tf.teachers._saved_model import SavedModel, inside
+from pcd_tf.teachers._saved_model import SavedModel, in_teacher
 from pcd_tf.weights import arrays
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB
@@ -151,7 +151,7 @@ class Teacher:
             _description.write(folder, description)
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of all weights: the same for equal teachers only."""
+        """Returns the SHA-256 of all weights, and of a SavedModel's files."""
         digest = hashlib.sha256()
         for variable in self.weights:
             digest.update(keras.ops.convert_to_numpy(variable).tobytes())
@@ -176,7 +176,8 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
         )
     teacher = Teacher(
         name=description["name"],
-        backbone=_description.rebuild(inside(folder, description["backbone"]), keras.Model, folder),
+        backbone=in_teacher(folder, description["backbone"])
+        or _description.rebuild(description["backbone"], keras.Model, folder),
         head=_description.rebuild(description["head"], keras.Sequential, folder),
         mean=description["mean"],
         std=description["std"],

@@ -36,6 +36,7 @@ class RunDirectory:
         self.path = Path(path)
         self.job = job
         self._settings = dataclasses.asdict(config)
+        self._defaults = {field.name: field.default for field in dataclasses.fields(config)}
         self.resumed = (self.path / _CONFIG).is_file()
         if self.resumed:
             self._check_same()
@@ -91,7 +92,7 @@ class RunDirectory:
                 "run. Name another --workdir."
             )
         self._refuse_changes(
-            earlier["settings"],
+            self._defaults | earlier["settings"],  # a setting newer than the run had its default
             {name: value for name, value in self._settings.items() if name not in _FREE},
         )
 

@@ -91,7 +91,7 @@ def _read_torch(file: Path) -> Iterator[tuple[str, Array]]:
 def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
     try:
         arrays = safetensors.numpy.load_file(file)
-    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype NumPy lacks
+    except Exception as error:  # a type that NumPy lacks is no SafetensorError
         raise ValueError(
             f"Expected a whole safetensors file. Received: {file}, {file.stat().st_size} bytes "
             f"({_in_one_line(error)}). It was cut short, damaged or is of another format: fetch it "

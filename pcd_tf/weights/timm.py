@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-FIRST = "patch_embed.proj.weight"  # of every Vision Transformer
-
 FIRST = "patch_embed.proj.weight"  # of every Vision Transformer, and of no other network
 _CLASSIFIER = ("head.weight", "head.bias")  # a backbone has none
 

@@ -83,6 +83,10 @@ def test_problems_of_both_layers_are_named_at_once():
             {"student": "custom", "student_model": "own:build", "student_pyramid": "P3:a"},
             "student_pyramid: expected P3=LAYER,P4=LAYER and so on. Received: 'P3:a'",
         ),
+        (
+            {"student": "custom", "student_model": "own:build", "student_pyramid": "P3=a,P3=b"},
+            "student_pyramid: expected one layer for each level. Received: 'P3=a,P3=b'",
+        ),
         ({"student_init": "no/such"}, "student_init: expected random or an existing path"),
     ],
 )

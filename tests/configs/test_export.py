@@ -86,7 +86,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["0", "64x", "x64", "64x0", "64X32", "-3", "64.0", "large", "064"])
 def test_other_sizes_are_refused(text, paths):
-    with pytest.raises(ValueError, match="image_size: Expected pixels a side.*HEIGHTxWIDTH"):
+    with pytest.raises(ValueError, match="  image_size: expected pixels a side.*HEIGHTxWIDTH"):
         Config(**paths, image_size=text).validate()
 
 

@@ -59,9 +59,11 @@ def test_what_is_no_normalisation_is_refused(values, message):
 
 def test_a_teachers_directory_knows_its_own(tmp_path):
     (tmp_path / "teacher.json").write_text("{}")
-    values = {"teacher_checkpoint": str(tmp_path), "teacher": "custom", "teacher_std": "1,1,1"}
+    config = distill.Config(
+        workdir="x", teacher="custom", teacher_checkpoint=str(tmp_path), teacher_std="1,1,1"
+    )
     with pytest.raises(ValueError, match="teacher_std: .* is a teacher already, which knows"):
-        distill.Config(workdir="x", **values).validate()
+        config.validate()
 
 
 def test_the_map_keeps_the_students_size_by_default():

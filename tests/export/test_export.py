@@ -27,17 +27,21 @@ def test_a_format_is_written_checked_and_described(name, finished, tmp_path, cap
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     description = json.loads((tmp_path / "out" / "pcd.json").read_text())
     assert description.pop("largest_relative_error") < 1e-5
+    assert description.pop("largest_relative_mean_error") < 1e-5
     assert description.pop("smallest_cosine") > 1 - 1e-6
+    own = {"litert": {"precision": "float32"}, "torchvision": {"naming": "torchvision"}}
     checked = description.pop("checked")
-    assert checked["by"]
-    assert checked["sizes"] == [[40, 40]] if name == "litert" else [[40, 40], [25, 44]]
+    sizes = [[40, 40]] if name == "litert" else [[40, 40], [25, 44]]
+    assert checked["sizes"]
+    for entrance, compared in checked["sizes"].items():
+        assert compared == ([[40, 40]] if entrance == "encoded_images" else sizes)
+    assert ("keras_hub_preset" in checked["sizes"]) == (name == "saved_model")
     assert checked["images"] == "3 of synthetic train, and a photograph"
     assert description == {
         "format": name,
         "input_shape": [1, 40, 40, 3] if name == "litert" else [None, None, None, 3],
-        "precision": "float32",
-        "naming": "torchvision",
-        "allowed": {"tolerance": 1e-4, "cosine": 0.9999},
+        **own.get(name, {}),
+        "allowed": {"tolerance": 1e-4, "cosine": 0.9999, "mean_error": 1e-4},
         "mean": [100.0, 110.0, 120.0],
         "std": [50.0, 60.0, 70.0],
         "image_size": 40,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow_datasets.core import DatasetBuilder
 
 from export._images import Images
 
@@ -42,8 +43,8 @@ def test_proportions_are_kept(tmp_path):
     [
         ({}, "does not say where"),
         ({"dataset": "folder", "data_dir": "/nowhere/at/all"}, "/nowhere/at/all"),
-        ({"dataset": "tfds", "tfds_name": "no_such/one", "data_dir": "/nowhere"}, "not prepared"),
-        ({"dataset": "tfds", "tfds_name": "no_such:1.0.0"}, "not prepared"),
+        ({"dataset": "tfds", "tfds_name": "no_such/one", "data_dir": "/nowhere"}, "'no_such/one'"),
+        ({"dataset": "tfds", "tfds_name": "no_such:1.0.0"}, "'no_such:1.0.0'"),
         ({"dataset": "another_release"}, "another_release"),
     ],
 )
@@ -59,9 +60,15 @@ def test_without_the_runs_images_there_is_the_photograph_and_no_calibration(sett
 
 
 def test_a_dataset_that_is_not_prepared_is_not_downloaded(monkeypatch, tmp_path):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr("pcd_tf.data.build", lambda *_, **__: pytest.fail("it was opened"))
-    assert Images.of({"dataset": "tfds", "tfds_name": "cifar10"}).source is None
+    def download(*_, **__):
+        pytest.fail("it was downloaded")
+
+    monkeypatch.setattr(DatasetBuilder, "download_and_prepare", download)
+    (tmp_path / "cifar10" / "3.0.1").mkdir(parents=True)  # another version
+    settings = {"dataset": "tfds", "tfds_name": "cifar10:3.0.2", "data_dir": str(tmp_path)}
+    images = Images.of(settings)
+    assert images.source is None
+    assert "Expected cifar10:3.0.2 to be prepared" in images.where
 
 
 def test_a_folder_that_is_given_must_hold_images(tmp_path):

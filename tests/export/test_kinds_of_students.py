@@ -12,9 +12,6 @@ from export import onnx as onnx_format
 from pcd_tf.backbones.vit import VisionTransformer
 from pcd_tf.students._depthwise import use_depthwise_kernels
 
-pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-
 
 def vit():
     return VisionTransformer(
@@ -93,13 +90,16 @@ def error_of(chosen, wanted, directory):
 
 @pytest.mark.parametrize("kind", [vit, mobilenet, efficientnet])
 def test_onnx_takes_any_size(kind, order_of, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
     report = error_of(onnx_format, order_of(kind), tmp_path)
     assert report.error < 1e-5
-    assert len(report.sizes) == 2
+    assert [len(sizes) for sizes in report.sizes.values()] == [2]
 
 
 @pytest.mark.parametrize("kind", [vit, mobilenet])
 def test_litert(kind, order_of, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
     fixed = dataclasses.replace(order_of(kind), batch_size=1, height=64, width=64)
     assert error_of(litert, fixed, tmp_path).error < 1e-5
 
@@ -107,6 +107,12 @@ def test_litert(kind, order_of, tmp_path):
 @pytest.mark.parametrize("kind", [vit, mobilenet, efficientnet])
 def test_keras_hub_preset(kind, order_of, tmp_path):
     assert error_of(keras_hub_preset, order_of(kind), tmp_path).error < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "lacks"), [(vit, False), (mobilenet, True)])
+def test_the_remedy_for_a_preset_without_a_pyramid_is_told(kind, lacks, order_of, tmp_path, capsys):
+    keras_hub_preset.write(order_of(kind), tmp_path)
+    assert ("MobileNetBackbone has no pyramid_outputs" in capsys.readouterr().out) == lacks
 
 
 def test_only_what_keras_hub_knows_becomes_a_preset(tiny, tmp_path):

@@ -60,7 +60,7 @@ def test_names_shapes_and_outputs(write, order, precision, error, types):
     outputs = runner(images=images)
     expected = order.student.outputs(images)
     assert outputs.keys() == expected.keys()
-    assert types_of(interpreter) <= types
+    assert {precision} < types_of(interpreter) <= types
     for name, value in expected.items():
         assert outputs[name].dtype == np.float32
         np.testing.assert_allclose(outputs[name], value, atol=error * np.max(np.abs(value)))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import saved_model
+from export import _verify, saved_model
 
 # Runs where Keras and this project cannot be imported; TensorFlow may look where Keras is, no more.
 CLEAN_PROCESS = """
@@ -193,6 +194,16 @@ def test_the_backbone_stands_beside_it_as_a_preset(directory, student):
     assert backbone.dtype_policy.name == "float32"
     images = np.random.default_rng(0).normal(size=(1, 40, 40, 3)).astype("float32")
     np.testing.assert_array_equal(backbone(images), student.backbone(images))
+
+
+def test_a_preset_that_is_not_the_student_is_refused(order, tmp_path):
+    saved_model.write(order, tmp_path)
+    converter = tmp_path / "keras_hub_preset" / "image_converter.json"
+    config = json.loads(converter.read_text())
+    config["config"]["scale"] = [0.01, 0.01, 0.01]
+    converter.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="of keras_hub_preset, at 40 x 40 pixels, off by"):
+        _verify.check(order, saved_model.entrances(order, tmp_path), _verify.Bound())
 
 
 def test_a_student_that_keras_hub_does_not_know_leaves_without_a_preset(tiny, tmp_path):

@@ -110,3 +110,11 @@ def test_debug_is_handed_back_beside_the_config():
 def test_two_parsings_do_not_know_of_each_other():
     assert parse("--steps=5").steps == 5
     assert parse().steps == 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("~/runs", str(Path.home() / "runs")), ("hf://keras/dinov3", "hf://keras/dinov3")],
+)
+def test_a_directory_has_its_home_filled_in_and_is_else_as_it_is(given, expected):
+    assert parse(f"--start={given}").start == expected

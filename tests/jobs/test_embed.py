@@ -1,12 +1,14 @@
 """`embed` from the command line, with a toy in place of the network where time matters."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import main
@@ -98,6 +100,7 @@ def test_a_student_embeds_a_folder(photographs: Path, workdir: Path, tmp_path: P
     assert metadata["model"] == str(workdir)
     assert metadata["model_kind"] == "student"
     assert metadata["image_size"] == SIZE
+    assert metadata["batch_size"] == 4
     assert metadata["skipped"] == [source.files[BROKEN]]
     assert "tensorflow" in metadata["versions"]
     assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
@@ -194,14 +197,66 @@ def test_other_settings_do_not_go_on(
         patch.setattr(Toy, "__call__", interrupted)
         assert run(photographs, tmp_path / "out.npz") == 130
     capsys.readouterr()
-    assert run(photographs, tmp_path / "out.npz", "--batch_size=3") == main.FAILED
-    assert "batch_size: 2 there, 3 now" in capsys.readouterr().err
     assert run(photographs, tmp_path / "out.npz", "--image_size=64") == main.FAILED
     assert "image_size: 32 there, 64 now" in capsys.readouterr().err
     copy = shutil.copytree(photographs, tmp_path / "photographs")
     (copy / "rose" / "new.png").write_bytes((copy / "rose" / "9.png").read_bytes())
     assert run(copy, tmp_path / "out.npz") == main.FAILED
     assert "images_sha256: " in capsys.readouterr().err
+    toy.batches.clear()
+    assert run(photographs, tmp_path / "out.npz", "--batch_size=3") == 0  # as for less memory
+    assert toy.batches == [3, 3, 3]  # after the two that were kept
+
+
+def test_a_size_that_the_network_refuses_leaves_nothing_behind(
+    photographs: Path, tmp_path: Path, monkeypatch, capsys
+):
+    @tf.function
+    def function(images: tf.Tensor) -> tf.Tensor:
+        if images.shape[1] % 16:
+            raise ValueError("Expected a multiple of 16.\nAnd more.")
+        return tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2))
+
+    network = embedder.Embedder("student", SIZE, "", function)
+    monkeypatch.setattr(embedder, "load", lambda path: network)
+    assert run(photographs, tmp_path / "out.npz", "--image_size=100") == main.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "100 x 100 pixels. Received: a student made for 32, which cannot: ValueError: " in line
+    assert "Expected a multiple of 16. Give an --image_size" in line
+    assert list(tmp_path.iterdir()) == []
+    assert run(photographs, tmp_path / "out.npz") == 0
+
+
+def test_what_a_network_is_fixed_to_is_the_default(photographs: Path, tmp_path: Path, monkeypatch):
+    shapes = []
+
+    def function(images: tf.Tensor) -> tf.Tensor:
+        shapes.append(tuple(images.shape))
+        return tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2))
+
+    network = embedder.Embedder("saved_model", 48, "", function, (3, 48, 48, 3))
+    monkeypatch.setattr(embedder, "load", lambda path: network)
+    out = tmp_path / "out.npz"
+    arguments = [f"--data_dir={photographs}", f"--model={photographs}", f"--out={out}"]
+    assert main.main(["embed", *arguments]) == 0
+    assert set(shapes) == {(3, 48, 48, 3)}
+    assert json.loads(str(read(out)["metadata"]))["batch_size"] == 3
+
+
+def test_the_file_is_on_the_disk_before_the_parts_are_removed(
+    photographs: Path, toy: Toy, tmp_path: Path, monkeypatch
+):
+    flushed = []
+    monkeypatch.setattr(embed.os, "fsync", lambda number: flushed.append(os.fstat(number).st_ino))
+    remove = Parts.remove
+
+    def removing(self):
+        assert (tmp_path / "out.npz").stat().st_ino in flushed
+        remove(self)
+
+    monkeypatch.setattr(Parts, "remove", removing)
+    assert run(photographs, tmp_path / "out.npz") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
 
 
 def interrupted(self, images, *, batch_size):

@@ -62,6 +62,15 @@ def test_a_part_that_was_being_written_is_not_there(tmp_path: Path, monkeypatch)
     assert Parts(tmp_path / "p", IDENTITY).num_done == 0
 
 
+@pytest.mark.parametrize("left", [[], [".config.json"]])
+def test_what_a_kill_at_the_start_leaves_counts_as_new(tmp_path: Path, left: list[str]):
+    (tmp_path / "p").mkdir()
+    for name in left:
+        (tmp_path / "p" / name).write_text("{")
+    Parts(tmp_path / "p", IDENTITY).add(3, part(0))
+    assert Parts(tmp_path / "p", IDENTITY).num_done == 3
+
+
 def test_parts_of_another_pass_are_refused_by_name(tmp_path: Path):
     Parts(tmp_path / "p", IDENTITY).add(3, part(0))
     with pytest.raises(ValueError, match=r"another one.*\n  image_size: 32 there, 64 now\nMake"):

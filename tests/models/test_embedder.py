@@ -1,5 +1,6 @@
 """Embeddings from a workdir, a SavedModel and a teacher: the same pixels, the same vector."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,36 @@ def test_fixed_shapes_are_asked_for_by_name(workdir: Path):
     oblong = embedder.Embedder("saved_model", 48, "", network.function, (None, 48, 64, 3))
     with pytest.raises(ValueError, match=r"for square images.* Received: .* 48 x 64"):
         oblong.check(image_size=48, batch_size=8)
+
+
+def test_a_saved_model_of_a_fixed_shape_gives_the_defaults(tmp_path: Path):
+    def embedding(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"embedding": tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2))}
+
+    fixed = tf.TensorSpec((3, 48, 48, 3), tf.uint8, name="images")
+    network = embedder.load(saved(tmp_path / "fixed", embedding, fixed))
+    assert (network.image_size, network.batch_size) == (48, 3)
+    network.check(image_size=48, batch_size=3)
+    free = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+    network = embedder.load(saved(tmp_path / "free", embedding, free))
+    assert (network.image_size, network.batch_size) == (SIZE, 64)
+
+
+def test_a_saved_model_of_something_else_is_refused(tmp_path: Path):
+    def logits(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": pixels}
+
+    folder = saved(tmp_path, logits, tf.TensorSpec((None, 4), name="pixels"))
+    with pytest.raises(ValueError, match="takes `images` .* takes pixels and gives logits"):
+        embedder.load(folder)
+
+
+def saved(folder: Path, function, spec: tf.TensorSpec) -> Path:
+    """Writes a SavedModel of one signature, with a pcd.json."""
+    signature = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signature)
+    (folder / "pcd.json").write_text(json.dumps({"image_size": SIZE}))
+    return folder
 
 
 def test_what_is_none_of_these_is_refused_with_what_was_meant(workdir: Path, tmp_path: Path):

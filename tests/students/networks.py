@@ -15,6 +15,24 @@ class Scale(layers.Layer):
         return inputs * self.factor
 
 
+@keras.saving.register_keras_serializable("tests")
+class Forgetful(layers.Layer):
+    """Multiplies by a factor that its configuration leaves out."""
+
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+def forgetful():
+    images = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=4)(images)
+    return keras.Model(images, Forgetful(4.0)(x), name="forgetful")
+
+
 def encoder(size=None, depth=5):
     """Stages "stage0".. with a residual branch and a padded stride: (B, H, W, 3) -> stride 32."""
     images = keras.Input((size, size, 3))

@@ -72,6 +72,27 @@ def test_named_levels_are_kept_with_the_student(tmp_path):
         students.load(tmp_path)
 
 
+def test_what_a_file_had_frozen_learns(tmp_path):
+    network = networks.nested()
+    network.trainable = False
+    network.save(tmp_path / "own.keras")
+    student = students.build("custom", model=str(tmp_path / "own.keras"))
+    # For each of five stages: two kernels and a bias, gamma and beta, a factor.
+    assert len(student.trainable_weights) == 5 * 6
+    assert all(layer.trainable for layer in student._flatten_layers())
+
+
+def test_a_precision_that_a_function_sets_is_kept(monkeypatch):
+    def mixed():
+        images = keras.Input((None, None, 3))
+        x = keras.layers.Conv2D(4, 3, strides=4, dtype="mixed_bfloat16", name="low")(images)
+        return keras.Model(images, keras.layers.ReLU()(x), name="mixed")
+
+    monkeypatch.setattr(networks, "mixed", mixed, raising=False)
+    student = students.build("custom", model=f"{HERE}:mixed")
+    assert student.get_layer("low").compute_dtype == "bfloat16"
+
+
 def test_a_file_computes_in_the_precision_of_the_run(tmp_path):
     file = tmp_path / "own.keras"
     network = networks.classifier()
@@ -102,6 +123,7 @@ def test_modules_of_the_current_directory_are_found(tmp_path, monkeypatch):
         ("of_vectors", r"images \(B, H, W, 3\). Received: of_vectors of \(None, 8\)"),
         ("without_map", r"with a map \(B, h, w, C\).*Received: without_map"),
         ("bound_to_a_size", "images of any size. Received: bound, made for 64 x 64 pixels"),
+        ("forgetful", r"same when it is saved.*forgetful.*off by 7\.5e-01 .*get_config loses an"),
         ("with_lambda", "saved and read again.*with_lambda.*backbone.keras, which holds a Lambda"),
     ],
 )
@@ -154,6 +176,20 @@ def test_an_image_size_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(networks, "patches", patches, raising=False)
     with pytest.raises(ValueError, match="32 x 32 pixels, the image_size. Received: patches"):
         students.build("custom", model=f"{HERE}:patches", image_size=32)
+
+
+def test_reading_a_run_imports_nothing_that_its_config_names(tmp_path, monkeypatch):
+    (tmp_path / "student").mkdir()
+    students.save(networks.encoder(), tmp_path / "student")
+    settings = {"student_model": "own_of_run:build", "image_size": 64}
+    config = {"job": "distill", "settings": settings, "mean": [0] * 3, "std": [1] * 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own_of_run.py").write_text("raise SystemExit('was run')")
+    monkeypatch.chdir(tmp_path)
+    assert students.read(tmp_path).backbone.output_shape[-1] == 8
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "tests>Scale")
+    with pytest.raises(ValueError, match="own_of_run:build, with a class.*`import own_of_run`"):
+        students.read(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["short", "text", "lambda", "class"])

@@ -1,5 +1,8 @@
 """Any model as a teacher: which part is the map, which the head, and what is refused."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -403,3 +406,47 @@ def test_an_image_size_that_a_saved_model_does_not_take_is_refused(tmp_path):
     assert model.map_sizes(64) == {"student": (8, 8), "teacher": (8, 8)}
     with pytest.raises(ValueError, match="32 pixels, which the teacher refuses .* fit: 64.$"):
         model.map_sizes(32)
+
+
+def test_a_keras_file_cannot_have_a_saved_model_loaded(tmp_path):
+    part = {
+        "module": "pcd_tf.teachers._saved_model",
+        "class_name": "SavedModel",
+        "config": {"path": str(tmp_path), "output": "map"},
+        "registered_name": "pcd_tf>SavedModel",
+    }
+    path = save(toys.backbone(8), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = json.dumps(part).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="Expected a .keras file that loads in safe mode"):
+        custom(path)
+
+
+def test_a_saved_model_that_was_cut_short_is_refused_in_one_line(tmp_path):
+    toys.backbone(8).export(tmp_path / "model", verbose=False)
+    (weights,) = (tmp_path / "model" / "variables").glob("variables.data*")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="Expected a SavedModel .* does not load") as caught:
+        custom(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+def test_two_poolings_in_front_of_the_head_are_refused(tmp_path):
+    maps = (network := toys.backbone(8)).output
+    pooled = [layers.GlobalAveragePooling2D()(maps), layers.GlobalMaxPooling2D()(maps)]
+    vectors = layers.Dense(4, name="head")(layers.Concatenate(name="both")(pooled))
+    path = save(keras.Model(network.input, vectors), tmp_path)
+    with pytest.raises(ValueError, match="Expected the mean over all pixels .* 'both'"):
+        custom(path, head="head")
+
+
+def test_a_head_tells_the_map_of_a_model_of_several_outputs(tmp_path):
+    maps = (network := toys.backbone(8)).output
+    pooled = layers.GlobalAveragePooling2D()(maps)
+    vectors = layers.Dense(4, name="head")(pooled)
+    path = save(keras.Model(network.input, {"map": maps, "embedding": vectors}), tmp_path)
+    assert custom(path, head="head").embedding_dim == 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pcd_tf import teachers
+from pcd_tf.teachers import _description
 from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import arrays
 
@@ -173,3 +174,14 @@ def change(saved, edit):
 
 def fail(*_, **__):
     raise OSError("disk full")
+
+
+def test_classes_of_this_project_are_known_to_keras_before_they_are_looked_for(saved, monkeypatch):
+    """A process that only loads has imported none of them."""
+    asked = []
+    monkeypatch.setattr(_description.importlib, "import_module", asked.append)
+    change(saved, lambda description: description["backbone"].update(module="pcd_tf.backbones.vit"))
+    change(saved, lambda description: description["head"].update(module="os.path"))
+    with pytest.raises(ValueError, match="Received: what this version of Keras cannot build"):
+        teachers.load(saved)
+    assert asked == ["pcd_tf.backbones.vit"]  # and nothing that is not the project's

@@ -54,6 +54,10 @@ def only(state, start, prefix=""):
             r"left over: momentum_encoder\.layer1\.2\.conv1\.weight\. Nothing",
         ),
         (
+            lambda state: state | {f"{START}conv1.weight": np.ones((64, 3, 7, 7), "int8")},
+            r"no floating point, so perhaps quantised: momentum_encoder\.conv1\.weight\. Nothing",
+        ),
+        (
             lambda state: state | {f"{START}fc.6.weight": np.zeros((4, 4))},
             r"left over: momentum_encoder\.fc\.6\.weight\. Nothing",
         ),

@@ -120,3 +120,14 @@ def test_no_revision_outside_a_checkout(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "pcd_tf" / "training" / "run_directory.py"
     monkeypatch.setattr(run_directory, "__file__", str(package))
     assert run_directory._git_revision() is None
+
+
+def test_a_run_from_before_a_setting_had_its_default(tmp_path):
+    opened(tmp_path).create()
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    del content["settings"]["map_size"]
+    path.write_text(json.dumps(content))
+    assert opened(tmp_path, map_size="student").resumed
+    with pytest.raises(ValueError, match="map_size: 'student' there, 'teacher' now"):
+        opened(tmp_path, map_size="teacher")
