@@ -27,7 +27,7 @@ class Bound:
 
     tolerance: float = 1e-4
     cosine: float = 0.9999
-    mean_error: float = 1e-4
+    mean_error: float = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

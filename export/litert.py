@@ -34,11 +34,12 @@ FIXED = True
 SETTINGS = ("precision",)
 
 # float16 keeps 11 bits of a weight: 5e-4 for each, added up over the layers. int8 keeps 8 bits of
-# weights and maps: single values stray, the embedding's direction hardly.
+# weights and maps: single values stray, directions hardly; a ResNet-18's mean errors
+# were 0.02 to 0.04, another photograph's embedding is off by 0.14 or more.
 _BOUNDS = {
     "float32": Bound(),
-    "float16": Bound(tolerance=5e-3),
-    "int8": Bound(tolerance=0.25, cosine=0.98),
+    "float16": Bound(tolerance=5e-3, mean_error=1e-2),
+    "int8": Bound(tolerance=0.25, cosine=0.98, mean_error=0.1),
 }
 # Guide "Post-training quantization" of LiteRT: "around 100-500 samples".
 _NUM_CALIBRATION = 100

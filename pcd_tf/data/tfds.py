@@ -187,7 +187,8 @@ class TfdsSource(Source):
 def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -> Any:
     try:
         builder = tensorflow_datasets.builder(tfds_name, data_dir=data_dir)
-    except tensorflow_datasets.core.DatasetNotFoundError as error:
+    except (tensorflow_datasets.core.DatasetNotFoundError, AssertionError) as error:
+        # AssertionError: there is no such version
         reason = str(error).splitlines()[0]  # the list of all datasets follows
         raise ValueError(
             f"Expected the name of a TensorFlow dataset. Received: {tfds_name!r}. {reason} "

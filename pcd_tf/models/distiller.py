@@ -46,7 +46,7 @@ class Distiller(_step.TwoViewModel):
         temperature: float, of the loss; 0.2 by default (the paper).
         pairing: "same" (default), "aligned" or "index": see `pcd_tf/models/_pairings.py`.
         map_size: "student" (default) or "teacher": whose map keeps its size where they differ.
-            Measured by `benchmarks/map_size.py`.
+            `benchmarks/map_size.py` compares them.
         mhsa: bool, whether self-attention stands behind the backbone; True by default (the paper).
         seed: int or None, of the negatives at the start.
 

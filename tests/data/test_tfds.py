@@ -217,6 +217,7 @@ def test_nothing_but_damaged_images_is_an_error_at_once(data_dir: str):
     [
         ("toy_sounds", "train", ValueError, "Expected a feature `image` with uint8 pixels"),
         ("toy_picture", "train", ValueError, "Expected the name of a TensorFlow dataset"),
+        ("toy_pictures:9.9.9", "train", ValueError, "at version 9.9.9, only: 1.0.0"),
         ("toy_pictures", "trian", ValueError, "Expected a split of toy_pictures/1.0.0: train"),
         ("toy_pictures", "train[:0]", ValueError, r"Expected images in split 'train\[:0\]'"),
         ("toy_far_away", "train", RuntimeError, "it could not be prepared here: ConnectionError"),

@@ -247,7 +247,7 @@ def test_the_file_is_on_the_disk_before_the_parts_are_removed(
     photographs: Path, toy: Toy, tmp_path: Path, monkeypatch
 ):
     flushed = []
-    monkeypatch.setattr(embed.os, "fsync", lambda number: flushed.append(os.fstat(number).st_ino))
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.fstat(number).st_ino))
     remove = Parts.remove
 
     def removing(self):

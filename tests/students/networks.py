@@ -26,6 +26,9 @@ class Forgetful(layers.Layer):
     def call(self, inputs):
         return inputs * self.factor
 
+    def get_config(self):
+        return super().get_config()
+
 
 def forgetful():
     images = keras.Input((None, None, 3))

@@ -1,5 +1,6 @@
 """A teacher's directory is written whole, and refused when it is not whole."""
 
+import importlib
 import json
 
 import keras
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from pcd_tf import teachers
-from pcd_tf.teachers import _description
 from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import arrays
 
@@ -178,8 +178,8 @@ def fail(*_, **__):
 
 def test_classes_of_this_project_are_known_to_keras_before_they_are_looked_for(saved, monkeypatch):
     """A process that only loads has imported none of them."""
-    asked = []
-    monkeypatch.setattr(_description.importlib, "import_module", asked.append)
+    asked: list[str] = []
+    monkeypatch.setattr(importlib, "import_module", asked.append)
     change(saved, lambda description: description["backbone"].update(module="pcd_tf.backbones.vit"))
     change(saved, lambda description: description["head"].update(module="os.path"))
     with pytest.raises(ValueError, match="Received: what this version of Keras cannot build"):
