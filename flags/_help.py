@@ -49,7 +49,16 @@ def _example(job: Job) -> list[str]:
 
 
 def _describe(entry: Setting) -> Iterator[str]:
-    yield f"  {_signature(entry)}"
+    # A long list of choices goes on in further lines, broken behind its bars.
+    signature = textwrap.wrap(
+        _signature(entry).replace("|", "| "),
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent=" " * 10,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    yield from (line.replace("| ", "|") for line in signature)
     text = f"{entry.help} {_default(entry)} {entry.source}"
     indent = " " * 6
     yield from textwrap.wrap(

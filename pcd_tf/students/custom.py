@@ -40,7 +40,8 @@ def build(
     if image_size is not None:
         _check_takes(backbone, image_size)
     _check_can_be_saved(backbone, image_size or _SIDE)
-    backbone.trainable = True  # a file keeps what its last training froze; a student learns whole
+    for layer in backbone._flatten_layers():
+        layer.trainable = True  # a file keeps what its last training froze; a student learns whole
     if model.endswith(_sources.SUFFIX):
         policy = keras.config.dtype_policy()
         for layer in backbone._flatten_layers():  # a file keeps the precision it was saved in
