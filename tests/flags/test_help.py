@@ -48,6 +48,6 @@ def test_a_description_in_full():
 
 def test_groups_without_settings_and_sources_without_use_are_left_out():
     text = flags.help_of(flags.job("export"))
-    assert "Model:" not in text
+    assert "Training:" not in text
     assert "[paper]" not in text
     assert "[ours] decided by this project" in text

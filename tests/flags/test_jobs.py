@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING_FLAGS = """dataset data_dir tfds_name workdir teacher image_size global_batch_size
 num_epochs num_steps temperature optimizer learning_rate weight_decay warmup_epochs strategy
 num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
-DISTILL_FLAGS = "teacher_checkpoint student queue_size pairing mhsa"
+TEACHER_FLAGS = "teacher teacher_map teacher_head teacher_mean teacher_std"
+DISTILL_FLAGS = f"""{TEACHER_FLAGS} teacher_checkpoint map_size student student_model
+student_pyramid student_init queue_size pairing mhsa"""
 
 
 def settings_of(job_name):
@@ -60,7 +62,9 @@ def test_the_flags_that_others_rely_on():
     assert set(f"{TRAINING_FLAGS} {DISTILL_FLAGS}".split()) == settings_of("distill").keys()
     embed_flags = "dataset data_dir tfds_name split image_size model batch_size out"
     assert settings_of("embed").keys() == set(embed_flags.split())
-    assert settings_of("export").keys() == {"workdir", "format", "out"}
+    export_flags = "workdir format out data_dir image_size batch_size precision naming"
+    assert settings_of("export").keys() == set(export_flags.split())
+    assert settings_of("convert").keys() == set(f"{TEACHER_FLAGS} checkpoint workdir".split())
 
 
 @pytest.mark.parametrize("name", ["pretrain", "distill"])
