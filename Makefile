@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 QUICK := runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format bench clean
+.PHONY: help quickstart test slow lint format bench clean
 
 help:  ## Shows this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -31,6 +31,9 @@ quickstart: $(VENV)/installed  ## Teacher, student and export on made-up images,
 
 test: $(VENV)/installed-dev  ## Runs the default tests
 	$(BIN)/python -m pytest
+
+slow: $(VENV)/installed-dev  ## Runs the tests that the default leaves out
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/installed-dev  ## Checks format, style and types
 	$(BIN)/ruff format --check

@@ -112,6 +112,7 @@ def test_depthwise_convolutions_run_as_such_and_give_what_grouped_ones_give(tmp_
         assert ("DepthwiseConv2dNative" in str(graph)) == expected
 
 
+@pytest.mark.slow
 def test_two_replicas_train_the_norms_inside_of_blocks_as_one(two_replicas):
     def build():
         keras.utils.set_random_seed(0)
