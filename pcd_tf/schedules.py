@@ -1,6 +1,7 @@
 """Values that change with the step: the learning rate and MoCo v3's momentum."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -67,6 +68,48 @@ def warmup_cosine(
     return keras.optimizers.schedules.CosineDecay(
         0.0, total_steps - warmup_steps, warmup_target=float(peak), warmup_steps=warmup_steps
     )
+
+
+@keras.saving.register_keras_serializable(package="pcd_tf")
+class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that rises linearly from 0, then falls by a factor at given steps.
+
+    Source: Detectron2's WarmupMultiStepLR, with MoCo's boundaries and its warm-up from 0.
+
+    Args:
+        peak: rate at the end of the warm-up.
+        warmup_steps: steps of the rise, 0 for none.
+        boundaries: steps from which on the rate is multiplied by `factor` once more.
+        factor: float, 0.1 by default.
+
+    Example:
+        >>> rate = WarmupSteps(2.0, 10, [60, 80])
+        >>> [round(float(rate(step)), 6) for step in (0, 5, 10, 59, 60, 80)]
+        [0.0, 1.0, 2.0, 2.0, 0.2, 0.02]
+    """
+
+    def __init__(
+        self, peak: float, warmup_steps: int, boundaries: Sequence[int], factor: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.peak = float(peak)
+        self.warmup_steps = warmup_steps
+        self.boundaries = list(boundaries)
+        self.factor = factor
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        rise = ops.minimum(step / max(self.warmup_steps, 1), 1.0) if self.warmup_steps else 1.0
+        passed = sum(ops.cast(step >= boundary, "float32") for boundary in self.boundaries)
+        return self.peak * rise * ops.power(self.factor, passed)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "boundaries": self.boundaries,
+            "factor": self.factor,
+        }
 
 
 def cosine_momentum(start: float, step: Any, total_steps: int) -> Any:

@@ -12,6 +12,8 @@ SOURCES = {
     "[paper]": "Huang and Guo, Pixel-Wise Contrastive Distillation, arXiv 2211.00218",
     "[code]": "the public code of its authors",
     "[MoCo v3]": "Chen, Xie and He, arXiv 2104.02057",
+    "[MoCo]": "He et al., arXiv 1911.05722: how a backbone is compared by fine-tuning it",
+    "[Detectron2]": "its model zoo's configurations, 1x schedule",
     "[ours]": "decided by this project",
 }
 GROUPS = ("data", "model", "training", "run")

@@ -17,10 +17,13 @@ GROUPS = [
     "pcd_tf.plugins pcd_tf.atomic",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
-    "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling",
+    "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
     "pcd_tf.weights pcd_tf.backbones",
-    "pcd_tf.teachers pcd_tf.students pcd_tf.data",
+    "pcd_tf.teachers pcd_tf.students pcd_tf.data pcd_tf.objectives",
+    "pcd_tf.annotated pcd_tf.segmented",
+    "pcd_tf.inits pcd_tf.evaluation",
     "pcd_tf.models pcd_tf.detectors pcd_tf.segmenters",
+    "pcd_tf.probes",
     "pcd_tf.configs",
     "pcd_tf.training",
     "pcd_tf.jobs",
@@ -32,6 +35,7 @@ RANK = {package: rank for rank, group in enumerate(GROUPS) for package in group.
 # What the files of a package share.
 SHARED = {
     "pcd_tf.configs.training",
+    "pcd_tf.jobs.finetune",  # compare runs it
     "pcd_tf.training.checkpoints",
     "pcd_tf.training.interrupts",
     "pcd_tf.training.logs",
@@ -44,13 +48,17 @@ PLACES = {
     "official": ("pcd_tf.detectors.mask_rcnn",),
     "tensorflow": (
         "pcd_tf.data",
+        "pcd_tf.annotated",
+        "pcd_tf.segmented",
         "pcd_tf.models",
+        "pcd_tf.replicas",
         "pcd_tf.training",
         "pcd_tf.detectors",
         "pcd_tf.segmenters",
+        "pcd_tf.probes",
         "export",
     ),
-    "tensorflow_datasets": ("pcd_tf.data",),
+    "tensorflow_datasets": ("pcd_tf.data", "pcd_tf.annotated"),
     "tf_keras": ("pcd_tf.detectors.mask_rcnn",),
     "torch": ("pcd_tf.weights",),
 }
@@ -183,7 +191,7 @@ def test_faces_and_flags_import_no_heavy_library():
 import importlib, sys
 for name in ("pcd_tf", "pcd_tf.configs", "export", "main"):
     importlib.import_module(name)
-for name in ("teachers", "students", "data"):
+for name in ("teachers", "students", "data", "annotated", "segmented"):
     importlib.import_module(f"pcd_tf.{name}").names()
 import flags
 flags.overview()

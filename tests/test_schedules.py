@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pcd_tf.schedules import cosine_momentum, scaled_rate, warmup_cosine
+from pcd_tf.schedules import WarmupSteps, cosine_momentum, scaled_rate, warmup_cosine
 
 
 def test_scaled_rate_is_the_linear_rule_without_integer_division() -> None:
@@ -71,3 +71,17 @@ def test_cosine_momentum_takes_the_optimizers_step_in_a_graph() -> None:
 def test_cosine_momentum_refuses_no_steps() -> None:
     with pytest.raises(ValueError, match=r"positive.*Received: total_steps=0"):
         cosine_momentum(0.99, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.0), (5, 1.0), (10, 2.0), (59, 2.0), (60, 0.2), (79, 0.2), (80, 0.02)]
+)
+def test_warmup_steps_rises_then_falls_at_its_boundaries(step, rate):
+    schedule = WarmupSteps(2.0, 10, [60, 80])
+    assert float(schedule(step)) == pytest.approx(rate, abs=1e-7)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert float(again(step)) == pytest.approx(rate, abs=1e-7)
+
+
+def test_warmup_steps_without_a_warm_up_starts_at_the_peak():
+    assert float(WarmupSteps(2.0, 0, [60])(0)) == 2.0

@@ -39,6 +39,7 @@ class ImagesConfig(Settings):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
+        yield from super().conflicts()
         needed = _NEEDS.get(self.dataset)
         if needed and getattr(self, needed) is None:
             yield (needed, "dataset"), f"dataset={self.dataset} needs it."

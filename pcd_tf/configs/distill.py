@@ -90,6 +90,24 @@ class Config(TeacherConfig, TrainingConfig):
         source="[ours]",
         choices=("same", "aligned", "index"),
     )
+    objective: str = setting(
+        "pixel_contrastive",
+        help="What the student is trained for. pixel_contrastive: each pixel finds its teacher's "
+        "among the negatives; image_contrastive: the mean over the pixels does; feature_mse: each "
+        "pixel predicts its teacher's, standardised. The last two are to compare with.",
+        group="model",
+        source="[paper]",
+        choices_in="pcd_tf.objectives",
+    )
+    teacher_head_gates: str = setting(
+        "mean",
+        help="What decides the activations of the teacher's head on a map. mean: the mean over the "
+        "pixels, so that the map's mean keeps its meaning; pixel: each pixel for itself, the plain "
+        "activation, to compare with.",
+        group="model",
+        source="[paper]",
+        choices=("mean", "pixel"),
+    )
     map_size: str = setting(
         "student",
         help="Whose map keeps its size where teacher and student differ in it: the other's is "
@@ -108,11 +126,40 @@ class Config(TeacherConfig, TrainingConfig):
     )
     temperature: float = setting(
         0.2,
-        help="Temperature of the contrastive loss.",
+        help="Temperature of the contrastive losses.",
         group="model",
         source="[paper]",
         minimum=0.025,
         reason="Below, the streamed loss underflows in float32.",
+    )
+    eval_every_epochs: float | None = setting(
+        None,
+        help="How often the student is scored on the way, at the end too. The best one is then "
+        "WORKDIR/student, in place of the last.",
+        group="run",
+        source="[ours]",
+        unit="epochs",
+        above=0,
+        when_none="never",
+    )
+    eval_dir: str | None = setting(
+        None,
+        help="Images to score the student on, none of those it is trained on. With class folders, "
+        "DIR/CLASS or DIR/train/CLASS and DIR/val/CLASS, by k-NN; without, by how well pixels of "
+        "one view are found in another.",
+        group="run",
+        source="[ours]",
+        unit="directory",
+        when_none="the val split of the synthetic images, else the run's own images",
+    )
+    early_stop_evals: int | None = setting(
+        None,
+        help="Ends the run after so many scores in a row without a better one.",
+        group="run",
+        source="[ours]",
+        unit="scores",
+        minimum=1,
+        when_none="the run goes to its end",
     )
     global_batch_size: int = with_default(
         TrainingConfig, "global_batch_size", 1024, source="[code]"
@@ -133,6 +180,11 @@ class Config(TeacherConfig, TrainingConfig):
         yield from super().conflicts()
         yield from self._student_conflicts()
         yield from self._teacher_conflicts()
+        for name in ("eval_dir", "early_stop_evals"):
+            if getattr(self, name) is not None and self.eval_every_epochs is None:
+                yield (name, "eval_every_epochs"), "nothing is scored. Set eval_every_epochs too."
+        if self.eval_dir is not None and not Path(self.eval_dir).is_dir():
+            yield ("eval_dir",), f"expected an existing directory. Received: {self.eval_dir!r}."
 
     def _teacher_conflicts(self) -> Iterator[Conflict]:
         inside = Path(self.teacher_checkpoint) / "teacher"

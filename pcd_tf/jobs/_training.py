@@ -1,7 +1,7 @@
 """What the training jobs share: from a compiled model to its trained end."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -16,6 +16,18 @@ from pcd_tf.training.run_directory import RunDirectory
 
 # Pictures show images at this multiple of the training size, for maps with more pixels to look at.
 PICTURE_SCALE = 4
+
+
+class Evaluation(Protocol):
+    """What is scored while a run goes."""
+
+    every: int  # in steps
+
+    def begin(self, first_step: int) -> None:
+        """Prepares for a run that goes on from a step."""
+
+    def __call__(self, step: int) -> bool:
+        """Scores after a step, at most once; returns whether the run is to end here."""
 
 
 def begin(job: str, config: TrainingConfig) -> tuple[RunDirectory, devices.Strategy, data.Source]:
@@ -43,6 +55,7 @@ def fit(
     recipe: data.Recipe,
     config: TrainingConfig,
     directory: RunDirectory,
+    evaluation: Evaluation | None = None,
 ) -> list[dict[str, float]]:
     """Trains from the last checkpoint, if any, to the end of the run.
 
@@ -52,6 +65,7 @@ def fit(
         recipe: of the views.
         config: of the run.
         directory: created already.
+        evaluation: what to score on the way, and at the end.
 
     Returns:
         the lines of metrics.jsonl, one at least.
@@ -61,6 +75,10 @@ def fit(
     first_step = checkpoints.restore()
     if first_step:
         print(f"Resumes at step {first_step} of {total_steps}.")
+    if evaluation is not None:
+        evaluation.begin(first_step)
+        if first_step == total_steps:  # stopped between the last step and its score
+            evaluation(first_step)
     if first_step < total_steps:
         batches = data.two_views(
             source,
@@ -85,6 +103,8 @@ def fit(
                 logs=logs,
                 log_every=config.log_every_steps,
                 checkpoint_every=config.checkpoint_every_steps,
+                evaluate_every=None if evaluation is None else evaluation.every,
+                evaluate=evaluation,
             )
     if source.num_skipped:
         print(f"{source.num_skipped} unreadable images were passed over; the log names them.")
@@ -116,6 +136,7 @@ def conclude(
     *,
     image_size: int,
     chance: float,
+    best: Mapping[str, Any] | None = None,
 ) -> None:
     """Marks the run as finished, draws the pictures and says in words how it went.
 
@@ -126,10 +147,12 @@ def conclude(
         networks: by title, images of 0..255 (n, S, S, 3) -> map (n, H, W, D).
         image_size: that of the training.
         chance: retrieval top-1 of guessing.
+        best: what result.json says of the product where it is not the last one.
     """
     pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
     first, last = lines[0], lines[-1]
-    directory.finish(first=first, last=last, num_skipped=source.num_skipped)
+    found = {} if best is None else {"best": dict(best)}
+    directory.finish(first=first, last=last, num_skipped=source.num_skipped, **found)
     draw(directory, source, networks, image_size=PICTURE_SCALE * image_size)
     print(
         f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "

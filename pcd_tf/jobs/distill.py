@@ -10,6 +10,7 @@ from pcd_tf import atomic, data, students, teachers
 from pcd_tf.configs.distill import Config
 from pcd_tf.jobs import _conversion
 from pcd_tf.jobs import _training as training
+from pcd_tf.jobs._student_evaluation import StudentEvaluation
 from pcd_tf.models import Distiller
 from pcd_tf.resampling import resize_map
 from pcd_tf.training import devices, optimizer
@@ -33,7 +34,7 @@ def run(config: Config) -> None:
     directory, strategy, source = training.begin("distill", config)
 
     with strategy.scope():
-        teacher = _teacher(config)
+        teacher = _teacher(config).with_gates(config.teacher_head_gates)
         student = students.build(config.student, **config.student_options)
         start = _initialise(student, config.student_init)
         model = Distiller(
@@ -41,6 +42,7 @@ def run(config: Config) -> None:
             student,
             queue_size=config.queue_size,
             temperature=config.temperature,
+            objective=config.objective,
             pairing=config.pairing,
             map_size=config.map_size,
             mhsa=config.mhsa,
@@ -51,7 +53,12 @@ def run(config: Config) -> None:
             jit_compile=devices.compiles(strategy),
         )
 
+    evaluation = None
+    if config.eval_every_epochs is not None:
+        evaluation = StudentEvaluation(config, student, teacher, source, directory)
     training.describe(config, source, strategy, doing=_what(config, model))
+    if evaluation is not None:
+        print(evaluation.describe(), flush=True)
     networks = _networks(config, model)
     directory.create(
         mean=teacher.mean,
@@ -61,10 +68,14 @@ def run(config: Config) -> None:
         **start,
     )
     _warn_of_random_negatives(config, source)
-    lines = training.fit(model, source, data.BYOL, config, directory)
+    lines = training.fit(model, source, data.BYOL, config, directory, evaluation)
 
-    with atomic.directory(directory.path / "student", overwrite=True) as folder:
-        students.save(student, folder)
+    if evaluation is None:
+        best = None
+        with atomic.directory(directory.path / "student", overwrite=True) as folder:
+            students.save(student, folder)
+    else:
+        best = evaluation.keep_best()
     training.conclude(
         directory,
         source,
@@ -72,7 +83,10 @@ def run(config: Config) -> None:
         networks,
         image_size=config.image_size,
         chance=1 / (1 + config.queue_size),
+        best=best,
     )
+    if best is not None and best["step"] is not None:
+        print(f"  best      {best['metric']} {best['value']:.4g} at step {best['step']}")
     print(
         f"  student   {directory.path / 'student'}\n"
         f"  next      main.py export --workdir={config.workdir} --format=saved_model --out=DIR"

@@ -27,6 +27,8 @@ class SpatialAdaptor(layers.Layer):
         head: Keras model, ProjectionHead, or list of layers, (B, C) -> (B, D): Dense,
             BatchNormalization (with or without scale and shift) and activations, of any depth.
             Any other layer is opened by its `layers`, which must be all that it does, in order.
+        gates: "mean" (default) as above, or "pixel": each pixel decides for itself, phi(x), so that
+            the mean's meaning is lost; the plain head at every pixel, to compare with.
 
     Call arguments:
         inputs: float (B, H, W, C).
@@ -36,7 +38,7 @@ class SpatialAdaptor(layers.Layer):
 
     Raises:
         ValueError: when the head holds a layer that has no exact form on maps (it is named), or is
-            no single chain of layers.
+            no single chain of layers; when `gates` is unknown.
 
     Example:
         >>> dense = keras.layers.Dense
@@ -45,12 +47,17 @@ class SpatialAdaptor(layers.Layer):
         TensorShape([2, 7, 7, 4])
     """
 
-    def __init__(self, head: Any, **kwargs: Any) -> None:
+    def __init__(self, head: Any, gates: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if gates not in DECIDED_BY:
+            raise ValueError(
+                f"`gates` must be one of {', '.join(DECIDED_BY)}. Received: gates={gates!r}"
+            )
         if isinstance(head, (list, tuple)):
             head = keras.Sequential(list(head))
-        _steps(head)  # an unfit head is refused here rather than at the first call
+        _steps(head, gates)  # an unfit head is refused here rather than at the first call
         self.head = head
+        self.gates = gates
 
     def build(self, input_shape: Any) -> None:
         if not self.head.built:
@@ -60,7 +67,7 @@ class SpatialAdaptor(layers.Layer):
     def call(self, inputs: Any) -> Any:
         height, width = ops.shape(inputs)[1:3]
         x = ops.reshape(inputs, (-1, inputs.shape[-1]))  # [B*H*W, C]
-        for step in _steps(self.head):
+        for step in _steps(self.head, self.gates):
             x = step(x, height * width)
         return ops.reshape(x, (-1, height, width, x.shape[-1]))  # [B, H, W, D]
 
@@ -68,7 +75,8 @@ class SpatialAdaptor(layers.Layer):
         return (*input_shape[:-1], self.head.compute_output_shape((None, input_shape[-1]))[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
+        head = keras.saving.serialize_keras_object(self.head)
+        return {**super().get_config(), "head": head, "gates": self.gates}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SpatialAdaptor":
@@ -99,8 +107,11 @@ GATES = {
 }
 _LINEAR = (None, activations.linear)
 
+# What may decide a gate: the mean over the map's pixels, or each pixel for itself.
+DECIDED_BY = ("mean", "pixel")
 
-def _steps(head: Any) -> list[Callable[[Any, Any], Any]]:
+
+def _steps(head: Any, gates: str) -> list[Callable[[Any, Any], Any]]:
     """The head as functions (pixels (B*H*W, C), number of pixels an image) -> (B*H*W, C')."""
     steps: list[Callable[[Any, Any], Any]] = []
     for layer in _chain(head):
@@ -119,7 +130,8 @@ def _steps(head: Any) -> list[Callable[[Any, Any], Any]]:
         elif kind not in (layers.InputLayer, layers.Identity):
             raise _unsupported(layer, type(layer).__name__)
         if activation in GATES:
-            steps.append(functools.partial(_gated, GATES[activation]))
+            gated = functools.partial(_gated, GATES[activation])
+            steps.append(gated if gates == "mean" else functools.partial(_by_itself, activation))
         elif activation not in _LINEAR:
             raise _unsupported(layer, getattr(activation, "__name__", repr(activation)))
     return steps
@@ -171,6 +183,10 @@ def _dense(layer: Any, x: Any, num_pixels: Any) -> Any:
 
 def _batch_normalization(layer: Any, x: Any, num_pixels: Any) -> Any:
     return ops.cast(layer(x, training=False), x.dtype)  # its dtype policy may be another
+
+
+def _by_itself(activation: Any, x: Any, num_pixels: Any) -> Any:
+    return activation(x)
 
 
 def _gated(gate: Callable[[Any], Any], x: Any, num_pixels: Any) -> Any:

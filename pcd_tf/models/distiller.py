@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pcd_tf import objectives, replicas
 from pcd_tf.layers import MHSA, ProjectionHead
 from pcd_tf.losses import PixelContrastiveLoss
 from pcd_tf.metrics import feature_spread, pixel_retrieval
@@ -43,7 +44,9 @@ class Distiller(_step.TwoViewModel):
         teacher: pcd_tf.teachers.Teacher.
         backbone: keras.Model, normalised images -> map (B, H, W, C); trained.
         queue_size: int, negatives kept; 65536 by default (the authors' code).
-        temperature: float, of the loss; 0.2 by default (the paper).
+        temperature: float, of the contrastive losses; 0.2 by default (the paper).
+        objective: what is trained for, one of `pcd_tf.objectives.names()`; "pixel_contrastive" by
+            default (the paper), the others to compare with. The metrics are the same for all.
         pairing: "same" (default), "aligned" or "index": see `pcd_tf/models/_pairings.py`.
         map_size: "student" (default) or "teacher": whose map keeps its size where they differ.
             `benchmarks/map_size.py` compares them.
@@ -57,7 +60,7 @@ class Distiller(_step.TwoViewModel):
         float (B, H, W, D), the student's embedding of every pixel, not normalised.
 
     Raises:
-        ValueError: when the pairing or the map size is unknown.
+        ValueError: when the pairing, the map size or the objective is unknown.
 
     Example:
         distiller = Distiller(teacher, pcd_tf.students.build("resnet18"), queue_size=1024)
@@ -72,6 +75,7 @@ class Distiller(_step.TwoViewModel):
         *,
         queue_size: int = 65536,
         temperature: float = 0.2,
+        objective: str = "pixel_contrastive",
         pairing: str = "same",
         map_size: str = "student",
         mhsa: bool = True,
@@ -96,10 +100,11 @@ class Distiller(_step.TwoViewModel):
         self.views_to_images = _step.ViewsToImages(teacher.mean, teacher.std)
         self.pixel_loss = PixelContrastiveLoss(temperature)
         self.map_size = map_size
+        self._objective = objectives.build(objective)
         self._pair = PAIRINGS[pairing]
         self.build((None, None, None, 3))
         for part in (self.backbone, self.projection, self.prediction):
-            _step.synchronize(part)
+            replicas.synchronize(part)
 
     def build(self, input_shape: Any) -> None:
         del input_shape  # any images
@@ -124,24 +129,24 @@ class Distiller(_step.TwoViewModel):
             student, teacher, weights = self._pair(
                 _by_view(student), _by_view(teacher), data
             )  # [B, 2, H', W', D] twice, [B, 2]
-            values, positive, best = self.pixel_loss.with_scores(
-                _all_views(student), _all_views(teacher), self.queue.vectors
+            values, positive, best = self._objective(
+                self.pixel_loss, _all_views(student), _all_views(teacher), self.queue.vectors
             )  # [2B, H', W'] each
             weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H', W']
-            global_count = ops.maximum(_step.sum_over_replicas(ops.sum(weights)), 1.0)
+            global_count = ops.maximum(replicas.sum_over_replicas(ops.sum(weights)), 1.0)
             loss = ops.sum(weights * values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
+        replicas.apply_gradients(self.optimizer, gradients, self.trainable_variables)
 
         first_views = _by_view(teacher_maps)[:, 0]  # [B, h, w, D]
         keys = ops.mean(first_views, axis=(1, 2))  # [B, D]
-        self.queue.enqueue(_step.gather_over_replicas(keys))
+        self.queue.enqueue(replicas.gather_over_replicas(keys))
 
         found = ops.sum(weights * pixel_retrieval(positive, best)) / global_count
         cosine = ops.sum(weights * positive) / global_count
-        spread = feature_spread(student_maps) / _step.num_replicas()
-        logs = _step.sum_over_replicas(ops.stack([loss, found, cosine, spread]))  # [4]
+        spread = feature_spread(student_maps) / replicas.num_replicas()
+        logs = replicas.sum_over_replicas(ops.stack([loss, found, cosine, spread]))  # [4]
         names = ("loss", "retrieval_top1", "positive_cosine", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
 

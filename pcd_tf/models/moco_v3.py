@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
+from pcd_tf import replicas
 from pcd_tf.layers import ProjectionHead
 from pcd_tf.metrics import feature_spread
 from pcd_tf.models import _step
@@ -65,7 +66,7 @@ class MoCoV3(_step.TwoViewModel):
         self.momentum_encoder.set_weights(self.encoder.get_weights())
         self.build((None, None, None, 3))
         for part in (self.encoder, self.momentum_encoder, self.predictor):
-            _step.synchronize(part)
+            replicas.synchronize(part)
 
     def build(self, input_shape: Any) -> None:
         del input_shape  # any images
@@ -93,15 +94,15 @@ class MoCoV3(_step.TwoViewModel):
             values1, found1 = self._contrast(queries1, keys2)
             values2, found2 = self._contrast(queries2, keys1)
             values = values1 + values2  # [B]
-            global_count = _step.sum_over_replicas(ops.sum(ops.ones_like(values)))
+            global_count = replicas.sum_over_replicas(ops.sum(ops.ones_like(values)))
             loss = ops.sum(values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        _step.apply_gradients(self.optimizer, gradients, self.trainable_variables)
+        replicas.apply_gradients(self.optimizer, gradients, self.trainable_variables)
 
         found = ops.sum(found1 + found2) / (2.0 * global_count)
-        spread = feature_spread(queries1) / _step.num_replicas()
-        logs = _step.sum_over_replicas(ops.stack([loss, found, spread]))  # [3]
+        spread = feature_spread(queries1) / replicas.num_replicas()
+        logs = replicas.sum_over_replicas(ops.stack([loss, found, spread]))  # [3]
         names = ("loss", "retrieval_top1", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
 
@@ -109,7 +110,7 @@ class MoCoV3(_step.TwoViewModel):
         """Queries (B, D) against all replicas' keys: losses (B,) and whether found (B,)."""
         queries = ops.normalize(ops.cast(queries, "float32"), axis=-1)
         keys = ops.normalize(ops.cast(ops.stop_gradient(keys), "float32"), axis=-1)
-        all_keys = _step.gather_over_replicas(keys)  # [replicas * B, D]
+        all_keys = replicas.gather_over_replicas(keys)  # [replicas * B, D]
         logits = ops.matmul(queries, ops.transpose(all_keys)) / self.temperature
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * ops.shape(keys)[0]
         own = first + ops.arange(ops.shape(keys)[0])  # [B], the place of a query's own key

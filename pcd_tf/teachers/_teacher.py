@@ -40,6 +40,7 @@ class Teacher:
         mean: per channel, of RGB images in 0..255, that images are normalised with.
         std: likewise, above 0.
         origin: where the weights come from, for people to read.
+        gates: what decides the gates of the head: see SpatialAdaptor. Not kept on disk.
 
     Call arguments:
         images: float (B, H, W, 3), normalised by `mean` and `std`.
@@ -65,6 +66,8 @@ class Teacher:
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         origin: str = "random initialisation",
+        *,
+        gates: str = "mean",
     ):
         if len(backbone.output_shape) != 4:
             raise ValueError(
@@ -84,7 +87,7 @@ class Teacher:
         self.origin = origin
         self.backbone.trainable = False
         self.head.trainable = False
-        self._spatial_head = SpatialAdaptor(head)
+        self._spatial_head = SpatialAdaptor(head, gates)
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
         feature_map = self.backbone(images, training=False)
@@ -112,10 +115,17 @@ class Teacher:
         backbone = arrays.variables(self.backbone, "backbone/")
         return backbone | arrays.variables(self.head, "head/")
 
+    def with_gates(self, gates: str) -> "Teacher":
+        """Returns this teacher, of the same variables, with the head's gates decided otherwise."""
+        return Teacher(
+            self.name, self.backbone, self.head, self.mean, self.std, self.origin, gates=gates
+        )
+
     def invariance_error(self, images: keras.KerasTensor) -> float:
         """Compares the mean over pixels of the embedding with the head of the mean pixel.
 
-        They are equal by the making of SpatialAdaptor, up to rounding.
+        They are equal by the making of SpatialAdaptor, up to rounding, unless pixels decide the
+        gates.
 
         Args:
             images: as in a call.

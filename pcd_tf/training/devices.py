@@ -44,12 +44,19 @@ def set_precision(name: str) -> None:
     keras.config.set_dtype_policy(name)
 
 
-def check_batch(strategy: Strategy, global_batch_size: int) -> None:
-    """Raises a ValueError when the global batch cannot be divided over the replicas evenly."""
+def check_batch(strategy: Strategy, global_batch_size: int, *, least: int = 2) -> None:
+    """Raises a ValueError when the global batch cannot be divided over the replicas evenly.
+
+    Args:
+        strategy: of the run.
+        global_batch_size: in images.
+        least: how many images a replica needs; two for a contrast.
+    """
     count = strategy.num_replicas_in_sync
-    if global_batch_size % count or global_batch_size // count < 2:
+    images = "one image" if least == 1 else "two images"
+    if global_batch_size % count or global_batch_size // count < least:
         raise ValueError(
-            f"global_batch_size: expected a multiple of the {count} replicas, two images each at "
+            f"global_batch_size: expected a multiple of the {count} replicas, {images} each at "
             f"least. Received: {global_batch_size}."
         )
 

@@ -40,7 +40,7 @@ class Logs:
         total_steps: int,
         global_batch_size: int,
     ) -> None:
-        _drop_lines_after(metrics_file, first_step)
+        drop_lines_after(metrics_file, first_step)
         self._file = metrics_file.open("a")
         self._writer = tf.summary.create_file_writer(str(tensorboard))
         self._bar = tqdm(
@@ -104,7 +104,8 @@ def read(metrics_file: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _drop_lines_after(metrics_file: Path, step: int) -> None:
+def drop_lines_after(metrics_file: Path, step: int) -> None:
+    """Keeps the lines up to a step: those after it belong to a run that went on elsewhere."""
     kept = [json.dumps(line) + "\n" for line in read(metrics_file) if line["step"] <= step]
     temporary = metrics_file.with_name(f".{metrics_file.name}")
     temporary.write_text("".join(kept))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import keras
@@ -22,6 +23,8 @@ def train(
     logs: Logs,
     log_every: int,
     checkpoint_every: int,
+    evaluate_every: int | None = None,
+    evaluate: Callable[[int], bool] | None = None,
 ) -> dict[str, float]:
     """Runs the steps of a range, one batch each.
 
@@ -36,6 +39,10 @@ def train(
         logs: where the values go.
         log_every: in steps.
         checkpoint_every: in steps.
+        evaluate_every: in steps; None for never.
+        evaluate: called with the number of steps done, at each multiple of `evaluate_every` and at
+            the end, behind the checkpoint of that step, and again when a run is resumed there:
+            an interrupted one may have missed it. Returns whether the run is to end here.
 
     Returns:
         the values of the last step.
@@ -49,6 +56,15 @@ def train(
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     step_function = _step_function(model, strategy)
     values: dict[str, float] = {}
+
+    def ends_at(done: int) -> bool:
+        if evaluate is None or evaluate_every is None or not done:
+            return False
+        is_due = done % evaluate_every == 0 or done == steps.stop
+        return is_due and evaluate(done)
+
+    if ends_at(steps.start):
+        return values
     with interrupts.held_back() as asked_to_stop:
         for step in steps:
             start = time.perf_counter()
@@ -59,7 +75,9 @@ def train(
             done = step + 1
             logs.advance(waited)
             stop = asked_to_stop()
-            keep = done % checkpoint_every == 0 or done == steps.stop or stop
+            is_last = done == steps.stop
+            is_evaluated = evaluate_every is not None and done % evaluate_every == 0
+            keep = done % checkpoint_every == 0 or is_evaluated or is_last or stop
             if keep or done % log_every == 0 or done == 1:
                 values = {name: float(value) for name, value in outputs.items()}
                 _check_finite(values, done)
@@ -67,7 +85,9 @@ def train(
             if keep:
                 _check_weights(model, done)
                 checkpoints.save(done)
-            if stop and done < steps.stop:
+            if not stop and ends_at(done):
+                break
+            if stop and not is_last:
                 raise KeyboardInterrupt
     return values
 

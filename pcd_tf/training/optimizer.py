@@ -2,11 +2,16 @@
 
 import keras
 
+from pcd_tf.configs.finetune import Config as FinetuneConfig
 from pcd_tf.configs.training import TrainingConfig
 from pcd_tf.optimizers import LARS
-from pcd_tf.schedules import scaled_rate, warmup_cosine
+from pcd_tf.schedules import WarmupSteps, scaled_rate, warmup_cosine
 
-MOMENTUM = 0.9  # of both recipes
+MOMENTUM = 0.9  # of all recipes
+
+# Where the rate falls, in parts of the run: after 60 and 80 of Detectron2's 90 thousand steps.
+STEPS = (2 / 3, 8 / 9)
+_IMAGES_OF_RATE = 16  # that a fine-tuning rate is given for
 
 
 def build(config: TrainingConfig, num_examples: int) -> keras.optimizers.Optimizer:
@@ -24,5 +29,25 @@ def build(config: TrainingConfig, num_examples: int) -> keras.optimizers.Optimiz
         return LARS(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
     # Keras decays weights apart from the gradient, scaled by the rate; kernels alone, as with LARS.
     optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def for_finetuning(config: FinetuneConfig, num_examples: int) -> keras.optimizers.Optimizer:
+    """Makes the SGD of a fine-tuning run, its rate scaled by the global batch.
+
+    Raises:
+        ValueError: when the warm-up is longer than the run on this data.
+    """
+    peak = config.base_rate * config.global_batch_size / _IMAGES_OF_RATE
+    warmup, total = config.warmup_steps(num_examples), config.total_steps(num_examples)
+    if config.schedule == "cosine":
+        rate = warmup_cosine(peak, warmup, total)
+    else:
+        rate = WarmupSteps(peak, warmup, [round(part * total) for part in STEPS])
+    # The recipe's decay stands in the gradient, where momentum sums it up 1 / (1 - momentum) times;
+    # Keras's stands beside it.
+    decay = config.weight_decay / (1 - MOMENTUM)
+    optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

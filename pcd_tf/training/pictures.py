@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -35,6 +36,34 @@ def draw_curves(
             if chance is not None:
                 axis.axhline(chance, ls="--", c="grey", label=f"chance {chance:.2%}")
                 axis.legend()
+    _save(figure, path)
+
+
+def draw_evaluations(lines: Sequence[Mapping[str, float]], path: Path, *, metric: str) -> None:
+    """Draws the scores of a run's evaluations over its steps, the best of one of them marked.
+
+    Args:
+        lines: those of evaluations.jsonl.
+        path: PNG file.
+        metric: the score that decides.
+    """
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    figure = Figure(figsize=(6.0, 3.6), layout="tight")
+    axis = figure.subplots()
+    for name in names:
+        if name in ("step", "time"):
+            continue
+        found = [(line["step"], line[name]) for line in lines if name in line]
+        style: dict[str, Any] = (
+            {"ls": "--", "c": "grey"} if name.endswith("_chance") else {"marker": "."}
+        )
+        axis.plot(*zip(*found, strict=True), label=name, **style)
+        if name == metric:
+            axis.plot(*max(found, key=lambda point: point[1]), "*", c="black", markersize=11)
+    axis.set(xlabel="step", title="on other images; star: the best, which is kept", ylim=(0, None))
+    axis.grid(alpha=0.3)
+    if names:
+        axis.legend(fontsize="small")
     _save(figure, path)
 
 

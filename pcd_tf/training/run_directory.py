@@ -11,7 +11,6 @@ from typing import Any
 from pcd_tf.settings import Settings
 
 _CONFIG = "config.json"
-_RESULT = "result.json"
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy")
 # Settings that may change when a run is resumed: they change how it runs, not what it computes.
 _FREE = frozenset(
@@ -26,15 +25,19 @@ class RunDirectory:
         path: the --workdir.
         job: name of the job.
         config: its settings; written to config.json.
+        result: name of the JSON file whose presence marks the run as finished.
 
     Raises:
         ValueError: when the directory holds a finished run, a run with other settings (they are
             named), or something that is no run.
     """
 
-    def __init__(self, path: str, job: str, config: Settings):
+    def __init__(
+        self, path: str, job: str, config: Settings, *, result: str = "result.json"
+    ) -> None:
         self.path = Path(path)
         self.job = job
+        self.result = self.path / result
         self._settings = dataclasses.asdict(config)
         self._defaults = {field.name: field.default for field in dataclasses.fields(config)}
         self.resumed = (self.path / _CONFIG).is_file()
@@ -76,11 +79,11 @@ class RunDirectory:
         _write(self.path / _CONFIG, content)
 
     def finish(self, **result: Any) -> None:
-        """Marks the run as finished: what stands in result.json is not trained on."""
-        _write(self.path / _RESULT, result)
+        """Marks the run as finished: a finished run is not trained on."""
+        _write(self.result, result)
 
     def _check_same(self) -> None:
-        if (self.path / _RESULT).is_file():
+        if self.result.is_file():
             raise ValueError(
                 f"The run in {self.path} is finished; it is left as it is. Name another --workdir, "
                 "or remove this one to repeat the run."

@@ -18,6 +18,8 @@ def test_defaults_are_published():
     config = Config(workdir="x", teacher_checkpoint="y")
     assert (config.student, config.mhsa, config.pairing) == ("resnet18", True, "same")
     assert (config.queue_size, config.temperature) == (65536, 0.2)
+    assert (config.objective, config.teacher_head_gates) == ("pixel_contrastive", "mean")
+    assert config.eval_every_epochs is None
     assert config.optimizer == "lars"
     assert (config.learning_rate, config.weight_decay) == (1.0, 1e-5)
     assert (config.global_batch_size, config.image_size) == (1024, 224)
@@ -91,6 +93,25 @@ def test_problems_of_both_layers_are_named_at_once():
     ],
 )
 def test_what_does_not_fit_a_student_is_named(teacher, values, message):
+    with pytest.raises(ValueError, match=message):
+        Config(workdir="x", teacher_checkpoint=str(teacher), **values).validate()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"objective": "pixel"},
+            "objective: expected one of feature_mse, image_contrastive, pixel",
+        ),
+        ({"teacher_head_gates": "plain"}, "teacher_head_gates: expected one of mean, pixel"),
+        ({"eval_every_epochs": 0.0}, "eval_every_epochs: expected a number, above 0"),
+        ({"eval_dir": "."}, "eval_dir: nothing is scored. Set eval_every_epochs too"),
+        ({"early_stop_evals": 2}, "early_stop_evals: nothing is scored"),
+        ({"eval_every_epochs": 1.0, "eval_dir": "/no/such"}, "eval_dir: expected an existing dir"),
+    ],
+)
+def test_what_does_not_fit_an_objective_or_an_evaluation_is_named(teacher, values, message):
     with pytest.raises(ValueError, match=message):
         Config(workdir="x", teacher_checkpoint=str(teacher), **values).validate()
 

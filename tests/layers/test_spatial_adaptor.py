@@ -128,6 +128,17 @@ def test_without_the_gate_the_mean_would_not_be_kept() -> None:
     assert np.abs(per_pixel - np.asarray(head(maps.mean(axis=(1, 2))))).max() > 0.1
 
 
+def test_pixels_that_decide_for_themselves_are_the_plain_head() -> None:
+    head, maps = randomised(mlp(3, "gelu", "affine")), random_maps(2, 4, 4, 6)
+    adaptor = SpatialAdaptor(head, gates="pixel")
+    expected = np.asarray(head(maps.reshape(-1, 6), training=False)).reshape(2, 4, 4, -1)
+    np.testing.assert_allclose(np.asarray(adaptor(maps)), expected, rtol=1e-5, atol=1e-5)
+    again = SpatialAdaptor.from_config(adaptor.get_config())
+    assert again.gates == "pixel"
+    with pytest.raises(ValueError, match="one of mean, pixel. Received: gates='median'"):
+        SpatialAdaptor(head, gates="median")
+
+
 def functional() -> Model:
     inputs = layers.Input((6,))
     x = layers.Dense(8, activation="relu")(inputs)

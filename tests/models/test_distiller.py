@@ -149,6 +149,44 @@ def test_same_ignores_where_the_crops_lie():
     assert step(build("same"), batch) == step(build("same"), elsewhere)
 
 
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (
+            "image_contrastive",
+            lambda s, t, n: pixel_losses(s.mean((2, 3)), t.mean((2, 3)), n),
+        ),
+        (
+            "feature_mse",
+            lambda s, t, n: np.square(
+                s - (t - t.mean(-1, keepdims=True)) / t.std(-1, keepdims=True)
+            ),
+        ),
+    ],
+)
+def test_another_objective_changes_the_loss_and_not_the_metrics(objective, expected):
+    model, batch = build(objective=objective), toys.batch(6)
+    negatives = np.array(model.queue.vectors)
+    student, teacher = maps_of(model, batch)
+    logs, usual = step(model, batch), step(build(), batch)
+    assert logs["loss"] == pytest.approx(expected(student, teacher, negatives).mean(), rel=1e-4)
+    assert {**logs, "loss": 0} == pytest.approx({**usual, "loss": 0}, rel=1e-5, abs=1e-6)
+
+
+def test_pixels_of_the_teachers_head_can_decide_for_themselves():
+    model, batch = build(), toys.batch(4)
+    model.teacher = model.teacher.with_gates("pixel")
+    student, teacher = maps_of(model, batch)
+    images = model.views_to_images({name: tf.constant(x) for name, x in batch.items()})
+    pixels = np.array(model.teacher.backbone(images))
+    plain = np.array(model.teacher.head(pixels.reshape(-1, 8), training=False))
+    np.testing.assert_allclose(teacher.reshape(plain.shape), plain, rtol=1e-4, atol=1e-5)
+    negatives = np.array(model.queue.vectors)
+    expected = pixel_losses(student, teacher, negatives).mean()
+    assert step(model, batch)["loss"] == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(step(build(), batch)["loss"], rel=1e-3)
+
+
 # The queue
 
 
@@ -261,6 +299,20 @@ def test_two_replicas_train_as_one_device(pairing, two_replicas):
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, alone.queue.vectors, atol=1e-5)
     assert replica_values(two_replicas, mirrored.queue.next_place) == [5 * 8 % toys.QUEUE_SIZE] * 2
+
+
+@pytest.mark.parametrize("objective", ["image_contrastive", "feature_mse"])
+def test_two_replicas_train_as_one_device_for_any_objective(objective, two_replicas):
+    settings = {"pairing": "aligned", "objective": objective}
+    alone = build(**settings)
+    logs = fit(alone, num_steps=3)
+    with two_replicas.scope():
+        mirrored = build(**settings)
+    for one, two in zip(logs, fit(mirrored, num_steps=3), strict=True):
+        for name in ("loss", "retrieval_top1", "positive_cosine"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6)
+    for one, two in zip(alone.weights, mirrored.weights, strict=True):
+        assert np.linalg.norm(np.array(two) - np.array(one)) <= 1e-4 * np.linalg.norm(one) + 1e-6
 
 
 def test_batch_norm_is_synchronised_only_where_there_are_replicas(two_replicas):

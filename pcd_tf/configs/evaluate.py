@@ -1,0 +1,116 @@
+"""The settings of `evaluate`: what a frozen network is worth, by a probe."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from pcd_tf import data, segmented
+from pcd_tf.configs._images import ImagesConfig
+from pcd_tf.settings import Conflict, setting, with_default
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImagesConfig):
+    """Settings of a probe.
+
+    Example:
+        Config(probe="knn", init="runs/student", dataset="folder", data_dir="flowers").validate()
+    """
+
+    probe: str = setting(
+        "knn",
+        help="How the network is judged; nothing of it is trained. knn: the class of the most "
+        "similar training images; linear: logistic regression on the mean pixel; linear_dense: a "
+        "linear classifier at every pixel, mIoU; pixel_retrieval: a pixel finds the same place in "
+        "another view, without labels.",
+        group="model",
+        source="[ours]",
+        choices_in="pcd_tf.probes",
+    )
+    init: str = setting(
+        "",
+        help="The network: the workdir of a finished distill run, random, a KerasHub preset "
+        "(directory or name), or a teacher's directory, whose backbone is taken.",
+        group="model",
+        source="[ours]",
+    )
+    student: str = setting(
+        "resnet18",
+        help="The network of --init=random.",
+        group="model",
+        source="[paper]",
+        choices_in="pcd_tf.students",
+    )
+    dataset: str = setting(
+        "folder",
+        help="Labelled images. folder: DIR/SPLIT/CLASS/NAME.jpg; tfds: TensorFlow Datasets; "
+        "synthetic: made on the fly, without labels of images; for linear_dense png_maps "
+        "(DIR/SPLIT/NAME.jpg, class ids in DIR/SPLIT_sem/NAME.png), voc or synthetic.",
+        group="data",
+        source="[ours]",
+        choices=tuple(sorted({*data.names(), *segmented.names()})),
+    )
+    train_split: str = setting(
+        "train",
+        help="The split that the probe learns from; pixel_retrieval needs none.",
+        group="data",
+        source="[ours]",
+    )
+    eval_split: str = setting(
+        "val",
+        help="The split that is scored.",
+        group="data",
+        source="[ours]",
+    )
+    image_size: int = setting(
+        224,
+        help="Height and width of the images: their central square; for linear_dense they are "
+        "padded to a square.",
+        group="data",
+        source="[ours]",
+        unit="pixels",
+        minimum=32,
+    )
+    batch_size: int = setting(
+        64,
+        help="Images computed at once.",
+        group="run",
+        source="[ours]",
+        unit="images",
+        minimum=1,
+    )
+    seed: int = setting(
+        0,
+        help="Of --init=random, and of the synthetic images.",
+        group="run",
+        source="[ours]",
+        minimum=0,
+        maximum=2**32 - 1,
+    )
+    out: str | None = setting(
+        None,
+        help="JSON file to write the scores and settings to; a new one.",
+        group="run",
+        source="[ours]",
+        unit="path",
+        when_none="printed only",
+    )
+    data_dir: str | None = with_default(
+        ImagesConfig,
+        "data_dir",
+        None,
+        source="[ours]",
+        help="DIR of --dataset; with tfds, where TensorFlow Datasets keeps its files.",
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        yield from super().conflicts()
+        if not self.init.strip():
+            return
+        if self.dataset not in data.names() and self.data_dir is None:
+            yield ("data_dir", "dataset"), f"dataset={self.dataset} needs it."
+        if self.out is not None and Path(self.out).exists():
+            yield ("out",), f"expected a new file. Received: {self.out}, which exists."
+        if self.out is not None and not Path(self.out).parent.is_dir():
+            text = f"expected a file in an existing directory. Received: {self.out}."
+            yield ("out",), text

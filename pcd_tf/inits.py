@@ -1,0 +1,183 @@
+"""What a downstream network starts from: a distilled student, a preset, a teacher, or nothing."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import keras
+import keras_hub
+
+from pcd_tf import students, teachers
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB: what training images had
+IMAGENET_STD = (58.395, 57.12, 57.375)
+RANDOM = "random"
+
+
+@dataclasses.dataclass(frozen=True)
+class Init:
+    """A backbone to fine-tune or to probe, and how its images are normalised.
+
+    Args:
+        name: as it was asked for.
+        kind: "random", "student", "teacher" or "preset".
+        backbone: functional, trainable: normalised images (B, H, W, 3) -> map (B, h, w, C). Its
+            other maps: `pcd_tf.students.pyramid`.
+        mean: per channel, of RGB images in 0..255.
+        std: likewise.
+        sha256: of all weights; that of a random one is its seed's.
+    """
+
+    name: str
+    kind: str
+    backbone: keras.Model
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sha256: str
+
+
+def kind(name: str) -> str:
+    """Tells what an init is by its name and its files, without loading it.
+
+    Args:
+        name: "random", the workdir of a distill run, a teacher's directory, or a KerasHub preset:
+            a directory, a name such as `resnet_18_imagenet`, or an address such as `hf://...`.
+
+    Raises:
+        ValueError: when it is a directory of something else; says what may have been meant.
+    """
+    folder = Path(name)
+    if name == RANDOM:
+        return RANDOM
+    if not folder.is_dir():
+        if "/" in name and "://" not in name:
+            raise ValueError(
+                "init: expected random, a directory or the name of a KerasHub preset. "
+                f"Received: {name!r}, which does not exist."
+            )
+        return "preset"
+    if (folder / "student").is_dir():
+        return "student"
+    if teachers.is_saved(str(folder)):
+        return "teacher"
+    inner = folder / "keras_hub_preset"
+    if (folder / "task.json").is_file() or _is_preset(folder):
+        return "preset"
+    nearby = [path for path in (folder / "teacher", inner) if path.is_dir()]
+    meant = f" Did you mean {nearby[0]}?" if nearby else ""
+    raise ValueError(
+        "init: expected the workdir of a finished distill run, a teacher's directory or a KerasHub "
+        f"preset. Received: {name}, which is none of these.{meant}"
+    )
+
+
+def load(name: str, *, student: str = "resnet18") -> Init:
+    """Loads what a downstream network starts from; it computes in Keras's current precision.
+
+    Where KerasHub or a user's own file settles the precision, that is float32.
+
+    Args:
+        name: see `kind`.
+        student: which network "random" builds, one of `pcd_tf.students.names()`.
+
+    Raises:
+        ValueError: when there is nothing of that name, or it does not load.
+
+    Example:
+        load("runs/student").backbone(images)
+        load("random", student="resnet18")
+    """
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    found = kind(name)
+    if found == RANDOM:
+        backbone = students.build(student)
+    elif found == "student":
+        distilled = students.read(name)
+        backbone, mean, std = distilled.backbone, distilled.mean, distilled.std
+        architecture = distilled.source["settings"].get("student")
+        is_rebuilt = architecture in set(students.names()) - {"custom"}
+        if is_rebuilt and keras.config.dtype_policy().name != "float32":
+            backbone = students.build(architecture)
+            students.initialise(backbone, name)
+    elif found == "teacher":
+        teacher = teachers.load(name)
+        backbone, mean, std = teacher.backbone, teacher.mean, teacher.std
+    else:
+        backbone, mean, std = _preset(name)
+    backbone.trainable = True
+    red, green, blue = (float(x) for x in mean)
+    deviations = tuple(float(x) for x in std)
+    return Init(
+        name=name,
+        kind=found,
+        backbone=backbone,
+        mean=(red, green, blue),
+        std=(deviations[0], deviations[1], deviations[2]),
+        sha256=_sha256(backbone),
+    )
+
+
+def freeze(backbone: keras.Model, *, level: str | None, batch_norm: bool) -> None:
+    """Leaves a part of a backbone as it is: neither its weights nor its statistics are trained.
+
+    Args:
+        backbone: functional.
+        level: of its pyramid, "P2" to "P5": all layers that compute that map; None for none.
+        batch_norm: whether every BatchNormalization of the backbone is frozen as well.
+
+    Raises:
+        ValueError: when the backbone has no such level.
+
+    Example:
+        freeze(backbone, level="P2", batch_norm=False)
+    """
+    if level is not None:
+        levels = students.pyramid(backbone)
+        if level not in levels:
+            raise ValueError(
+                f"freeze: expected a level of the backbone, {', '.join(levels) or 'none'}. "
+                f"Received: {level}."
+            )
+        for layer in keras.Model(backbone.input, levels[level]).layers:
+            layer.trainable = False
+    if batch_norm:
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+
+
+def _is_preset(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file()
+
+
+def _preset(name: str) -> tuple[keras.Model, tuple[float, ...], tuple[float, ...]]:
+    """Loads a preset, and the normalisation of its image converter where it has one."""
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(name)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"init: expected random, a directory or the name of a KerasHub preset. Received: "
+            f"{name!r}, which KerasHub does not load ({first})."
+        ) from error
+    try:
+        converter = keras_hub.layers.ImageConverter.from_preset(name)
+    except (ValueError, OSError, KeyError):
+        return backbone, IMAGENET_MEAN, IMAGENET_STD
+    scale, offset = _three(converter.scale, 1.0), _three(converter.offset, 0.0)
+    mean = tuple(-b / a for a, b in zip(scale, offset, strict=True))
+    return backbone, mean, tuple(1 / a for a in scale)
+
+
+def _three(values: object, default: float) -> tuple[float, ...]:
+    if values is None:
+        return (default,) * 3
+    return tuple(values) if isinstance(values, (list, tuple)) else (float(values),) * 3  # type: ignore[arg-type]
+
+
+def _sha256(backbone: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for variable in backbone.weights:
+        digest.update(keras.ops.convert_to_numpy(variable).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""Detection as a fine-tuning job sees it: data, model, scores, pictures, export."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as mask_tools
+
+from pcd_tf import annotated, detectors
+from pcd_tf.configs.finetune import Config
+from pcd_tf.inits import Init
+from pcd_tf.jobs import _fitting
+from pcd_tf.training import devices, predictions
+from pcd_tf.training.run_directory import RunDirectory
+
+_SHOWN_SCORE = 0.3  # least score of a box that is drawn
+
+
+class Detection:
+    """A detector's training and evaluation images, and what is done with them.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        ValueError: when the images or their annotations do not fit, before anything long.
+    """
+
+    metric = "AP"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.train = self._open(config.train_split, config.train_annotations)
+        self.held_out = self._open(config.eval_split, config.eval_annotations)
+        if self.train.class_names != self.held_out.class_names:
+            raise ValueError(
+                "Expected the same classes in both splits. Received: "
+                f"{_list(self.train.class_names)} in {self.train.name}, "
+                f"{_list(self.held_out.class_names)} in {self.held_out.name}."
+            )
+        if not self.train.counts["num_objects"]:
+            raise ValueError(
+                f"Expected objects to learn from in {self.train.name}. Received: "
+                f"{self.train.num_examples} images without any. Is it the right annotation file?"
+            )
+        self.found: list[dict[str, Any]] = []  # by the last evaluation, COCO's results format
+
+    @property
+    def num_examples(self) -> int:
+        """How many images are trained on."""
+        return self.train.num_examples
+
+    def fit(
+        self, init: Init, strategy: devices.Strategy, directory: RunDirectory
+    ) -> dict[str, Any]:
+        """Trains to the end of the run and returns the last scores."""
+        return _fitting.fit(self, init, self._config, strategy, directory)
+
+    def build(self, init: Init) -> keras.Model:
+        """Builds the detector on an init's backbone."""
+        return detectors.build(
+            self._config.model,
+            init.backbone,
+            class_names=self.train.class_names,
+            mean=init.mean,
+            std=init.std,
+        )
+
+    def batches(self, start_step: int) -> Any:
+        """Makes the training stream, a tf.data.Dataset, from a step on."""
+        return annotated.batches(
+            self.train,
+            annotated.Augmentation(),
+            image_size=self._config.image_size,
+            global_batch_size=self._config.global_batch_size,
+            seed=self._config.seed,
+            start_step=start_step,
+        )
+
+    def evaluate(self, model: keras.Model) -> dict[str, Any]:
+        """Scores the evaluation split: see `Detections.scores`."""
+        found = detectors.evaluate(
+            model,
+            self.held_out,
+            image_size=self._config.image_size,
+            batch_size=self._config.global_batch_size,
+        )
+        self.found = found.results()
+        return found.scores()
+
+    def files(self) -> dict[str, list[Any]]:
+        """Gives what the last evaluation found, in COCO's results format: file name -> content."""
+        return {"detections.json": self.found}
+
+    def draw(self, path: Path, *, num_images: int = 8) -> None:
+        """Draws what the last evaluation found beside what is there."""
+        by_image: dict[int, list[dict[str, Any]]] = {}
+        for result in self.found:
+            if result["score"] >= _SHOWN_SCORE:
+                by_image.setdefault(result["image_id"], []).append(result)
+        total = self.held_out.num_examples
+        count = min(num_images, total)
+        shown = []
+        for index in (place * total // count for place in range(count)):
+            results = by_image.get(self.held_out.image_id(index), [])
+            shown.append(_beside(self.held_out, index, results))
+        predictions.draw_boxes(shown, self.train.class_names, path)
+
+    def export(self, model: keras.Model, directory: Path) -> None:
+        """Writes the SavedModel."""
+        detectors.export(
+            model,
+            directory,
+            image_size=self._config.image_size,
+            class_names=self.train.class_names,
+        )
+
+    def describe(self) -> str:
+        """Says what is trained and evaluated on, and what of the annotations was left out."""
+        lines = []
+        for title, source in (("train", self.train), ("evaluate", self.held_out)):
+            counts = ", ".join(
+                f"{value} {name[4:].replace('_', ' ')}"
+                for name, value in source.counts.items()
+                if value
+            )
+            lines.append(f"  {title:<9} {source.num_examples} images of {source.name}: {counts}")
+        return "\n".join(lines)
+
+    def _open(self, split: str, annotations: str | None) -> annotated.Source:
+        config = self._config
+        return annotated.build(
+            config.dataset,
+            data_dir=config.data_dir,
+            split=split,
+            annotations=annotations,
+            tfds_name=config.tfds_name,
+            seed=config.seed,
+        )
+
+
+def _beside(
+    source: annotated.Source, index: int, results: list[dict[str, Any]]
+) -> predictions.Boxes:
+    """One image of a source, what is on it and what was found."""
+    objects = source.objects(index)
+    corners = np.array([result["bbox"] for result in results]).reshape(-1, 4)  # x, y, w, h
+    corners[:, 2:] += corners[:, :2]
+    classes = [source.category_ids.index(result["category_id"]) for result in results]
+    masks = [result["segmentation"] for result in results if "segmentation" in result]
+    return predictions.Boxes(
+        image=source.image(index),
+        true_boxes=objects.boxes,
+        true_classes=objects.labels,
+        boxes=corners,
+        classes=np.array(classes, np.int64),
+        scores=np.array([result["score"] for result in results]),
+        true_masks=None if objects.masks is None or not masks else _decoded(objects.masks),
+        masks=_decoded(masks) if masks else None,
+    )
+
+
+def _decoded(masks: Sequence[dict[str, Any]]) -> npt.NDArray[np.bool_]:
+    """Decodes COCO RLEs: bool (n, H, W)."""
+    return np.array([mask_tools.decode(mask) for mask in masks], np.bool_)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")

@@ -1,0 +1,101 @@
+"""From an init to a trained network and its scores, for models that this project's loop trains."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+
+from pcd_tf import atomic
+from pcd_tf.configs.finetune import Config
+from pcd_tf.inits import Init
+from pcd_tf.training import devices, logs, optimizer
+from pcd_tf.training.checkpoints import Checkpoints
+from pcd_tf.training.evaluations import Evaluations
+from pcd_tf.training.loop import train
+from pcd_tf.training.run_directory import RunDirectory
+
+
+class Task(Protocol):
+    """What is trained, on what, and how it is scored."""
+
+    @property
+    def num_examples(self) -> int:
+        """How many images are trained on."""
+
+    def build(self, init: Init) -> keras.Model:
+        """Builds the network on an init's backbone."""
+
+    def batches(self, start_step: int) -> Any:
+        """Makes the training stream, a tf.data.Dataset, from a step on."""
+
+    def evaluate(self, model: keras.Model) -> dict[str, Any]:
+        """Scores the network on the evaluation split."""
+
+    def export(self, model: keras.Model, directory: Path) -> None:
+        """Writes the SavedModel into an empty directory."""
+
+
+def fit(
+    task: "Task",
+    init: Init,
+    config: Config,
+    strategy: devices.Strategy,
+    directory: RunDirectory,
+) -> dict[str, Any]:
+    """Trains from the last checkpoint, if any, and returns the scores at the end."""
+    num_examples = task.num_examples
+    total_steps = config.total_steps(num_examples)
+    with strategy.scope():
+        keras.utils.set_random_seed(config.seed)  # the same heads, whatever the init has drawn
+        model = task.build(init)
+        model.compile(
+            optimizer=optimizer.for_finetuning(config, num_examples),
+            jit_compile=devices.compiles(strategy),
+        )
+    checkpoints = Checkpoints(directory.checkpoints, model)
+    first_step = checkpoints.restore()
+    if first_step:
+        print(f"Resumes at step {first_step} of {total_steps}.")
+    evaluations = Evaluations(
+        directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
+    )
+    last: dict[int, dict[str, Any]] = {}
+
+    def evaluate(step: int) -> bool:
+        if step not in evaluations or step == total_steps:
+            last[step] = task.evaluate(model)
+        if step not in evaluations:
+            evaluations.add(step, numbers(last[step]))
+        return False
+
+    if first_step < total_steps:
+        with logs.Logs(
+            directory.metrics,
+            directory.tensorboard,
+            first_step=first_step,
+            total_steps=total_steps,
+            global_batch_size=config.global_batch_size,
+        ) as run_logs:
+            train(
+                model,
+                task.batches(first_step),
+                steps=range(first_step, total_steps),
+                checkpoints=checkpoints,
+                logs=run_logs,
+                log_every=config.log_every_steps,
+                checkpoint_every=config.checkpoint_every_steps,
+                evaluate_every=config.evaluate_every(num_examples) or total_steps,
+                evaluate=evaluate,
+            )
+    if total_steps not in last:
+        evaluate(total_steps)
+    if config.export:
+        with atomic.directory(directory.path / "saved_model", overwrite=True) as folder:
+            task.export(model, folder)
+    return last[total_steps]
+
+
+def numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Picks what is one number; scores by class are left to results.json."""
+    return {name: value for name, value in scores.items() if isinstance(value, float)}

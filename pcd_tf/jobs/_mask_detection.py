@@ -1,0 +1,92 @@
+"""Detection with masks, by a detector that trains itself: Model Garden's, on Keras 2."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pcd_tf.configs.finetune import Config
+from pcd_tf.inits import Init
+from pcd_tf.jobs._detection import Detection
+from pcd_tf.jobs._fitting import numbers
+from pcd_tf.training import devices, logs, optimizer
+from pcd_tf.training.evaluations import Evaluations
+from pcd_tf.training.run_directory import RunDirectory
+
+_LEVELS = ("none", "stem", "P2", "P3", "P4", "P5")  # what is frozen, by the number of stages
+
+
+class MaskDetection(Detection):
+    """Boxes and masks; scores of masks have the prefix `mask_`.
+
+    Args:
+        config: of the run.
+    """
+
+    metric = "mask_AP"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        for source in (self.train, self.held_out):
+            if not source.has_masks:
+                raise ValueError(
+                    f"Expected masks for {config.model}. Received: {source.name}, with boxes "
+                    "alone. Choose --model=retinanet."
+                )
+
+    def fit(
+        self, init: Init, strategy: devices.Strategy, directory: RunDirectory
+    ) -> dict[str, Any]:
+        """Trains to the end of the run and returns the last scores."""
+        config = self._config
+        module = importlib.import_module(f"pcd_tf.detectors.{config.model}")
+        total = config.total_steps(self.num_examples)
+        settings = module.Settings(
+            strategy=strategy,
+            image_size=config.image_size,
+            global_batch_size=config.global_batch_size,
+            num_steps=total,
+            warmup_steps=config.warmup_steps(self.num_examples),
+            learning_rate=config.base_rate * config.global_batch_size / 16,
+            boundaries=optimizer.STEPS,
+            weight_decay=config.weight_decay,
+            frozen_stages=_LEVELS.index(config.freeze),
+            batch_norm=config.batch_norm,
+            eval_every_steps=config.evaluate_every(self.num_examples) or total,
+            log_every_steps=config.log_every_steps,
+            checkpoint_every_steps=config.checkpoint_every_steps,
+            precision=config.precision,
+            seed=config.seed,
+        )
+        first_step = module.step_reached(directory.path)
+        evaluations = Evaluations(
+            directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
+        )
+
+        def evaluated(step: int, scores: Mapping[str, Any]) -> None:
+            if step not in evaluations:
+                evaluations.add(step, numbers(_joined(scores)))
+
+        with logs.Logs(
+            directory.metrics,
+            directory.tensorboard,
+            first_step=first_step,
+            total_steps=total,
+            global_batch_size=config.global_batch_size,
+        ) as run_logs:
+            scores = module.train(
+                init,
+                self.train,
+                self.held_out,
+                settings,
+                directory.path,
+                log=run_logs.write,
+                evaluated=evaluated,
+            )
+        self.found = json.loads((directory.path / "detections.json").read_text())
+        return _joined(scores)
+
+
+def _joined(scores: Mapping[str, Any]) -> dict[str, Any]:
+    masks = {f"mask_{name}": value for name, value in scores["mask"].items()}
+    return {**scores["box"], **masks}

@@ -1,0 +1,117 @@
+"""Scores a frozen network by a probe."""
+
+import dataclasses
+import json
+import time
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from pcd_tf import __version__, data, inits, probes, segmented
+from pcd_tf.configs.evaluate import Config
+from pcd_tf.training import devices
+
+_PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn")
+
+
+def run(config: Config) -> dict[str, float]:
+    """Computes the scores, prints them, and writes them to --out where that is given.
+
+    Returns:
+        the probe's scores by name.
+
+    Raises:
+        ValueError: when the settings, the network or the images do not fit the probe or one
+            another; before any long work.
+
+    Example:
+        run(Config(probe="knn", init="runs/student", dataset="folder", data_dir="flowers"))
+    """
+    config.validate()
+    device = devices.describe(devices.strategy("one_device"))
+    keras.utils.set_random_seed(config.seed)
+    probe = probes.load(config.probe)
+    train, held_out = _sources(config, probe)
+    init = inits.load(config.init, student=config.student)
+    network = probes.network(init.backbone, init.mean, init.std)
+    images = f"{held_out.num_examples} of {held_out.name}, {config.image_size} px"
+    if train is not None:
+        images += f"; learns from {train.num_examples} of {train.name}"
+    print(
+        f"Scores {config.init} ({init.kind}) by {config.probe}.\n"
+        f"  images    {images}\n"
+        f"  device    {device}",
+        flush=True,
+    )
+    start = time.perf_counter()
+    scores: dict[str, float] = probe.evaluate(
+        network, train, held_out, image_size=config.image_size, batch_size=config.batch_size
+    )
+    seconds = time.perf_counter() - start
+    print(f"Done in {seconds:.0f} s: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    if config.out is not None:
+        content = {
+            "scores": scores,
+            "settings": dataclasses.asdict(config),
+            "init_kind": init.kind,
+            "init_sha256": init.sha256,
+            "num_train": None if train is None else train.num_examples,
+            "num_eval": held_out.num_examples,
+            "versions": {name: metadata.version(name) for name in _PACKAGES}
+            | {"pcd_tf": __version__},
+        }
+        Path(config.out).write_text(json.dumps(content, indent=2) + "\n")
+        print(f"  out       {config.out}")
+    return scores
+
+
+def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
+    """Opens what the probe reads: training images or None, and those to be scored.
+
+    Raises:
+        ValueError: when the dataset has no such labels, or its splits differ in their classes.
+        FileNotFoundError: when there is no such folder.
+    """
+    kind = segmented if probe.IMAGES == "maps" else data
+    if config.dataset not in kind.names():
+        raise ValueError(
+            f"dataset: {config.probe} takes {', '.join(kind.names())}. Received: {config.dataset}."
+        )
+    if probe.IMAGES == "any":
+        return None, _images(config, config.eval_split)
+    if config.train_split == config.eval_split:
+        raise ValueError(
+            "eval_split: expected other images than the probe learns from. Received: "
+            f"{config.eval_split!r} for both. Give two splits."
+        )
+    make = _maps if probe.IMAGES == "maps" else _images
+    train, held_out = (make(config, split) for split in (config.train_split, config.eval_split))
+    if probe.IMAGES == "labelled":
+        if config.dataset == "synthetic":
+            raise ValueError(
+                "dataset: the synthetic images have several objects each, so no class of their "
+                f"own. Received: synthetic for {config.probe}. Use --dataset=folder, or "
+                "--probe=linear_dense."
+            )
+        probes.check_classes(train, held_out)
+    return train, held_out
+
+
+def _images(config: Config, split: str) -> data.Source:
+    directory = config.data_dir
+    if config.dataset == "folder" and directory is not None:
+        directory = str(Path(directory) / split)
+    return data.build(
+        config.dataset,
+        data_dir=directory,
+        tfds_name=config.tfds_name,
+        split=split,
+        seed=config.seed,
+    )
+
+
+def _maps(config: Config, split: str) -> segmented.Source:
+    return segmented.build(config.dataset, data_dir=config.data_dir, split=split, seed=config.seed)

@@ -1,0 +1,116 @@
+"""A frozen network as a function of images, and its pooled vectors of a set of images."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tqdm import tqdm
+
+from pcd_tf import data
+
+Network = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+_SECONDS_BETWEEN_LINES = 30.0  # where the bar goes to a file
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Vectors of n images with their classes.
+
+    Args:
+        vectors: float32 (n, C).
+        labels: int64 (n,), indices into class_names.
+        class_names: of the labels.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> "Features":
+        """Returns those images of which `chosen`, bool (n,), is true."""
+        return Features(self.vectors[chosen], self.labels[chosen], self.class_names)
+
+
+def network(backbone: keras.Model, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """Makes a function of images in inference mode; it follows the backbone when that is trained.
+
+    Args:
+        backbone: normalised images (B, H, W, 3) -> map (B, h, w, C).
+        mean: per channel, of RGB images in 0..255.
+        std: likewise.
+
+    Returns:
+        uint8 (B, S, S, 3) -> float32 (B, h, w, C).
+    """
+    means, deviations = np.array(mean, "float32"), np.array(std, "float32")
+
+    @tf.function(reduce_retracing=True)
+    def compute(images: tf.Tensor) -> tf.Tensor:
+        normalised = (tf.cast(images, tf.float32) - means) / deviations
+        return tf.cast(backbone(normalised, training=False), tf.float32)
+
+    def function(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        try:
+            return np.asarray(compute(tf.constant(images)))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(
+                "The device has too little memory for a batch. Use a smaller batch size or image "
+                f"size. ({str(error).splitlines()[0]})"
+            ) from error
+
+    return function
+
+
+def pooled(network: Network, source: data.Source, *, image_size: int, batch_size: int) -> Features:
+    """Computes the mean over the last map's pixels of every readable image that has a class.
+
+    Raises:
+        ValueError: when no image is left.
+    """
+    batches = data.images_in_order(source, image_size=image_size, batch_size=batch_size)
+    vectors, labels = [], []
+    for batch in progress(batches.as_numpy_iterator(), source.num_examples, batch_size):
+        kept = batch["readable"] & (batch["label"] >= 0)
+        vectors.append(network(batch["images"]).mean(axis=(1, 2))[kept])  # [b, C]
+        labels.append(batch["label"][kept])
+    features = Features(np.concatenate(vectors), np.concatenate(labels), source.class_names)
+    if not len(features.labels):
+        raise ValueError(
+            f"Expected readable images with a class in {source.name}. Received: none of "
+            f"{source.num_examples}. Put them in one folder a class."
+        )
+    return features
+
+
+def check_classes(train: data.Source, held_out: data.Source) -> None:
+    """Refuses two sources that have not the same classes, two at least, before anything long."""
+    for source in (train, held_out):
+        if len(source.class_names) < 2:
+            raise ValueError(
+                f"Expected images of two classes or more in {source.name}, one folder a class. "
+                f"Received: {len(source.class_names) or 'no'} class folders."
+            )
+    ours, theirs = set(train.class_names), set(held_out.class_names)
+    if ours != theirs or train.class_names != held_out.class_names:
+        only = [
+            f"{', '.join(sorted(more)[:5])} only in {source.name}"
+            for more, source in ((ours - theirs, train), (theirs - ours, held_out))
+            if more
+        ]
+        raise ValueError(
+            f"Expected the same classes in {train.name} and {held_out.name}. "
+            f"Received: {'; '.join(only) or 'another order'}. Make the folders the same."
+        )
+
+
+def progress(batches: Iterable[Any], num_images: int, batch_size: int) -> Any:
+    """Shows how far a pass over images is, in batches."""
+    interval = 1.0 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
+    total = -(-num_images // batch_size)
+    return tqdm(batches, total=total, unit="batch", mininterval=interval, delay=interval)

@@ -1,0 +1,58 @@
+"""Images with a class at every pixel, one source a file, and batches of them.
+
+Importing this package loads no TensorFlow; a source's module is imported when it is built.
+
+Example:
+    source = pcd_tf.segmented.build("png_maps", data_dir="voc_mini", split="train")
+    source.semantic_map(0)  # uint8 (H, W), 255 where no class is known
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pcd_tf import plugins
+
+if TYPE_CHECKING:
+    from pcd_tf.segmented._source import Source as Source
+
+_PUBLIC = {
+    "IGNORED": "_source",
+    "Source": "_source",
+    "batches": "_batches",
+    "in_order": "_batches",
+}
+
+__all__ = ["build", "names", *_PUBLIC]
+
+
+def names() -> tuple[str, ...]:
+    """Lists the sources: the values of `--dataset` for a segmenter."""
+    return plugins.names(__name__)
+
+
+def build(name: str, *, split: str, data_dir: str | None = None, seed: int = 0) -> "Source":
+    """Opens a source of images and class maps by name.
+
+    Args:
+        name: one of `names()`.
+        split: which part of it: "train", "val", ...
+        data_dir: where its files are (png_maps, voc).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        ValueError: when there is no such source, nothing in it, or an image without a map.
+        FileNotFoundError: when the folder or the list of the split does not exist.
+    """
+    source: Source = plugins.load(__name__, name).build(split=split, data_dir=data_dir, seed=seed)
+    return source
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on its first use (PEP 562)."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

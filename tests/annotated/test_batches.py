@@ -1,0 +1,208 @@
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from pycocotools import mask as coco_mask
+
+from pcd_tf import annotated
+from pcd_tf.annotated import NONE, Augmentation, Objects, Source, batches, in_order
+from pcd_tf.annotated.synthetic import AnnotatedSyntheticSource
+from tests.annotated.coco_files import content, write
+
+SIZE = 48
+
+
+class Rectangles(Source):
+    """Rectangles of one colour each on black; object k of an image is of class k."""
+
+    def __init__(self, images: Sequence[tuple[int, int, Sequence[Sequence[int]]]], crowd=()):
+        super().__init__(
+            "rectangles",
+            class_names=[f"class {k}" for k in range(300)],
+            num_examples=len(images),
+            has_masks=False,
+        )
+        self._images, self._crowd = images, crowd
+
+    @property
+    def counts(self):
+        return {}
+
+    def image(self, index):
+        height, width, boxes = self._images[index]
+        pixels = np.zeros((height, width, 3), np.uint8)
+        for k, (x1, y1, x2, y2) in enumerate(boxes):
+            pixels[y1:y2, x1:x2] = (100 + k, 255, 0)
+        return pixels
+
+    def size(self, index):
+        return self._images[index][:2]
+
+    def objects(self, index):
+        boxes = np.array(self._images[index][2], np.float32).reshape(-1, 4)
+        labels = np.arange(len(boxes))
+        return Objects(boxes, labels, np.isin(labels, self._crowd), None)
+
+    def image_name(self, index):
+        return f"rectangle {index}"
+
+
+def taken(source, augmentation, count, start_step=0, batch=3, seed=1):
+    stream = batches(
+        source,
+        augmentation,
+        image_size=SIZE,
+        global_batch_size=batch,
+        seed=seed,
+        start_step=start_step,
+    )
+    return list(stream.take(count).as_numpy_iterator())
+
+
+def covered(image):
+    """Finds the box of what is green in an image, to the half pixel: it is antialiased."""
+    green = image[:, :, 1].astype(np.float64) / 255
+    ys, xs = np.nonzero(green > 0.02)
+    rows, columns = green.max(axis=1), green.max(axis=0)
+    # The first and the last pixel count as much as they are covered.
+    return np.array(
+        [
+            xs.min() + 1 - columns[xs.min()],
+            ys.min() + 1 - rows[ys.min()],
+            xs.max() + columns[xs.max()],
+            ys.max() + rows[ys.max()],
+        ]
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(90, 60), (31, 77), (200, 211), (20, 30)])
+def test_boxes_stay_on_their_objects(height, width):
+    box = [width // 4, height // 3, width // 4 + width // 2, height // 3 + height // 3]
+    source = Rectangles([(height, width, [box])])
+    augmentation = Augmentation(scale=(0.5, 2.0))
+    num_cropped = num_seen = 0
+    for batch in taken(source, augmentation, 12):
+        for image, boxes, labels in zip(*(batch[k] for k in batch), strict=True):
+            if labels[0] < 0:
+                continue  # it was cropped off
+            assert labels.tolist() == [0] + [-1] * 99
+            assert not boxes[1:].any()
+            np.testing.assert_allclose(boxes[0], covered(image), atol=1.0)
+            num_cropped += boxes[0].min() == 0 or boxes[0].max() == SIZE
+            num_seen += 1
+    assert num_seen > 12
+    assert num_cropped < num_seen
+
+
+def test_mirroring_and_scales_are_drawn_as_asked():
+    source = Rectangles([(100, 100, [[30, 20, 50, 60]])])
+    always = taken(source, Augmentation(flip=1.0, scale=(1.0, 1.0)), 1)[0]
+    np.testing.assert_allclose(always["boxes"][:, 0], [[24.0, 9.6, 33.6, 28.8]] * 3, rtol=1e-5)
+    drawn = np.concatenate([b["boxes"][:, 0] for b in taken(source, Augmentation(), 60)])
+    heights = (drawn[:, 3] - drawn[:, 1]) / 19.2
+    assert 0.79 < heights.min() < 0.82
+    assert 1.18 < heights.max() < 1.21
+    widths = drawn[:, 2] - drawn[:, 0]
+    np.testing.assert_allclose(widths, heights * 9.6, rtol=1e-4)  # proportions are kept
+    small = drawn[heights < 1]  # not cropped: x1 tells whether it was mirrored
+    is_mirrored = small[:, 0] > 0.4 * SIZE * heights[heights < 1]
+    assert 0.3 < is_mirrored.mean() < 0.7
+    larger = drawn[heights > 1.1]  # cropped at more than one place
+    assert len(np.unique(np.round(larger[:, 1] - 9.6 * heights[heights > 1.1]))) > 3
+
+
+def test_without_augmentation_a_batch_is_what_evaluation_sees():
+    source = Rectangles([(90, 60, [[3, 5, 40, 50]]), (31, 77, []), (48, 48, [[0, 0, 48, 48]])])
+    ordered = list(in_order(source, image_size=SIZE, batch_size=2).as_numpy_iterator())
+    assert [len(batch["index"]) for batch in ordered] == [2, 1]
+    whole = {key: np.concatenate([b[key] for b in ordered]) for key in ordered[0]}
+    assert whole["index"].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(whole["scale"], [48 / 90, 48 / 77, 1])
+    assert whole["size"].tolist() == [[48, 32], [19, 48], [48, 48]]
+    assert {key: value.dtype.name for key, value in whole.items()} == {
+        "images": "uint8",
+        "index": "int64",
+        "scale": "float32",
+        "size": "int32",
+    }
+    for image, (height, width) in zip(whole["images"], whole["size"], strict=True):
+        assert not image[height:].any()
+        assert not image[:, width:].any()
+    (batch,) = taken(source, NONE, 1)
+    by_image = {image.tobytes(): row for row, image in enumerate(batch["images"])}
+    rows = [by_image[image.tobytes()] for image in whole["images"]]
+    expected = np.array([[3, 5, 40, 50], [0, 0, 0, 0], [0, 0, 48, 48]]) * whole["scale"][:, None]
+    np.testing.assert_allclose(batch["boxes"][rows, 0], expected, rtol=1e-6)
+    assert batch["labels"][rows, 0].tolist() == [0, -1, 0]
+    np.testing.assert_array_equal(whole["images"][2], source.image(2))  # nothing to resize
+
+
+def test_crowds_and_all_but_the_largest_are_left_out():
+    boxes = [[0, 0, 5 + k // 20, 5 + k % 20] for k in range(130)]
+    source = Rectangles([(SIZE, SIZE, boxes)], crowd=[129, 128])
+    (batch,) = taken(source, NONE, 1, batch=1)
+    areas = [(b[2] * b[3], -k) for k, b in enumerate(boxes[:128])]
+    largest = [-k for _, k in sorted(areas, reverse=True)[:100]]
+    assert batch["labels"][0].tolist() == largest
+    assert batch["labels"].dtype == np.int32
+    np.testing.assert_array_equal(batch["boxes"][0], np.array(boxes)[largest])
+
+
+def test_an_object_that_is_cropped_to_less_than_a_pixel_is_left_out():
+    source = Rectangles([(480, 480, [[0, 0, 480, 9], [0, 0, 480, 11]])])
+    (batch,) = taken(source, NONE, 1, batch=1)  # a tenth of the size: 0.9 and 1.1 pixels high
+    assert batch["labels"][0, :2].tolist() == [1, -1]
+
+
+def test_a_resumed_stream_goes_on_where_it_was():
+    source = AnnotatedSyntheticSource(split="val", num_examples=5)
+    whole = taken(source, Augmentation(), 6)  # 18 images: three epochs and a part of the fourth
+    for start_step in (1, 4, 5):
+        resumed = taken(source, Augmentation(), 1, start_step=start_step)
+        tf.nest.map_structure(np.testing.assert_array_equal, resumed[0], whole[start_step])
+    other = taken(source, Augmentation(), 1, seed=2)
+    assert (other[0]["images"] != whole[0]["images"]).any()
+    firsts = [image.tobytes() for batch in taken(source, NONE, 5) for image in batch["images"]]
+    epochs = [firsts[:5], firsts[5:10], firsts[10:]]
+    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)  # each image once an epoch
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
+    written = content()
+    written["images"] = written["images"][:1]
+    folder = write(tmp_path, written)
+    source = annotated.build("coco_json", data_dir=folder, split="val")
+    (tmp_path / "first.png").write_bytes(b"no picture")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Cannot decode .*first\.png"):
+        taken(source, NONE, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Cannot decode .*first\.png"):
+        list(in_order(source, image_size=SIZE, batch_size=1))
+
+
+@pytest.mark.parametrize("name", ["synthetic", "coco_json"])
+def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name):
+    data_dir = write(tmp_path, content())
+    source = annotated.build(name, data_dir=data_dir, split="val")
+    source.num_examples = 2
+    truth = json.loads(json.dumps(source.coco()))
+    assert [a["id"] for a in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
+    for index in range(2):
+        objects = source.objects(index)
+        its = [a for a in truth["annotations"] if a["image_id"] == source.image_id(index)]
+        boxes = np.array([a["bbox"] for a in its]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        np.testing.assert_allclose(boxes, objects.boxes)
+        labels = [source.category_ids.index(a["category_id"]) for a in its]
+        assert labels == objects.labels.tolist()
+        for annotation, mask in zip(its, objects.masks or (), strict=source.has_masks):
+            assert annotation["area"] == coco_mask.area(mask)
+            assert annotation["segmentation"] == mask
+
+
+def test_an_unknown_source_is_named():
+    assert annotated.names() == ("coco_json", "synthetic", "tfds", "voc")
+    with pytest.raises(ValueError, match="Did you mean 'coco_json'"):
+        annotated.build("coco-json", split="train")

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcd_tf import annotated
+
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
+<xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
+
+
+def add(root, name, objects, split="train", size=True):
+    """Writes one image of 40 x 30 pixels, its annotation, and its name into the list."""
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30)).save(root / "JPEGImages" / f"{name}.jpg")
+    written = "".join(OBJECT.format(*box, name=n, difficult=int(d)) for n, box, d in objects)
+    sides = "<size><width>40</width><height>30</height></size>" if size else ""
+    (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{sides}{written}</annotation>")
+    with (root / "ImageSets" / "Main" / f"{split}.txt").open("a") as file:
+        file.write(f"{name}\n")
+
+
+def build(root, split="train"):
+    return annotated.build("voc", data_dir=str(root), split=split)
+
+
+def test_boxes_count_from_1_and_include_their_last_pixel(tmp_path):
+    objects = [("dog", (1, 1, 40, 30), False), ("cat", (5, 6, 10, 20), True)]
+    add(tmp_path, "a", [*objects, ("cat", (5, 6, 5, 20), False)])
+    add(tmp_path, "b", [], size=False)
+    source = build(tmp_path)
+    assert source.class_names[:2] == ("aeroplane", "bicycle")
+    assert len(source.class_names) == 20
+    found = source.objects(0)
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 40, 30], [4, 5, 10, 20]])
+    assert [source.class_names[i] for i in found.labels] == ["dog", "cat"]
+    assert found.crowd.tolist() == [False, True]  # difficult
+    assert source.size(1) == (30, 40)  # by the image itself
+    assert source.image(1).shape == (30, 40, 3)
+    assert source.image_name(1) == "b.jpg"
+    assert (source.counts["num_dropped"], source.counts["num_empty_images"]) == (1, 1)
+
+
+def test_other_classes_are_the_same_for_every_split(tmp_path):
+    add(tmp_path, "a", [("zebra", (1, 1, 9, 9), False)])
+    add(tmp_path, "b", [("apple", (1, 1, 9, 9), False)], split="test")
+    assert build(tmp_path).class_names == build(tmp_path, "test").class_names == ("apple", "zebra")
+    assert build(tmp_path).objects(0).labels.tolist() == [1]
+
+
+def test_what_is_missing_or_wrong_is_named(tmp_path):
+    add(tmp_path, "a", [("dog", (1, 1, 9, 9), False)])
+    with pytest.raises(FileNotFoundError, match=r"Main/val.txt. Received: no such .* are train."):
+        build(tmp_path, "val")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("\n")
+    with pytest.raises(ValueError, match="Expected images in .*val.txt. Received: none."):
+        build(tmp_path, "val")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("a\nb\n")
+    with pytest.raises(
+        FileNotFoundError, match="of each of 2 images in .*JPEGImages.* none of 1: b"
+    ):
+        build(tmp_path, "val")
+    Image.new("RGB", (40, 30)).save(tmp_path / "JPEGImages" / "b.png")
+    with pytest.raises(FileNotFoundError, match=r"\(.xml\).* in .*Annotations.* none of 1: b"):
+        build(tmp_path, "val")
+    add(tmp_path, "c", [("dog", (1, "nan", 9, 9), False)])
+    with pytest.raises(ValueError, match=r"object 'dog' of .*c.xml.*four finite.*: 1, nan, 9, 9"):
+        build(tmp_path)
+    (tmp_path / "Annotations" / "c.xml").write_text("<annotation>")
+    with pytest.raises(ValueError, match="Expected XML in .*c.xml"):
+        build(tmp_path)
+    with pytest.raises(ValueError, match="Expected data_dir"):
+        annotated.build("voc", split="train")
+
+
+def test_blood_cells(shared_images):
+    sources = [build(shared_images / "bccd", split) for split in ("train", "val", "test")]
+    assert [source.num_examples for source in sources] == [205, 87, 72]
+    assert {source.class_names for source in sources} == {("Platelets", "RBC", "WBC")}
+    assert sum(source.counts["num_dropped"] for source in sources) == 2
+    assert sum(source.counts["num_objects"] for source in sources) == 4886
+    assert sources[0].image(0).shape == (*sources[0].size(0), 3)

@@ -1,0 +1,97 @@
+"""kNN and the linear probe on vectors: slow references, separable and hopeless features."""
+
+import numpy as np
+import pytest
+
+from pcd_tf import data, probes
+from pcd_tf.probes import Features, knn, linear
+
+NAMES = tuple("abcdefg")
+
+
+def clusters(num_images, *, noise, seed, num_classes=7, dim=12):
+    centres = np.random.default_rng(99).normal(0, 1, (num_classes, dim))
+    random = np.random.default_rng(seed)
+    labels = np.arange(num_images) % num_classes
+    vectors = centres[labels] + random.normal(0, noise, (num_images, dim))
+    return Features(vectors.astype("float32"), labels, NAMES[:num_classes])
+
+
+def slow_knn(train, held_out, k, temperature):
+    """Share of the held-out whose class is the first, and among the first five, of the votes."""
+    first, five = 0, 0
+    for vector, label in zip(held_out.vectors, held_out.labels, strict=True):
+        cosines = [
+            float(vector @ other / np.linalg.norm(vector) / np.linalg.norm(other))
+            for other in train.vectors
+        ]
+        votes = dict.fromkeys(range(len(train.class_names)), 0.0)
+        for place in sorted(range(len(cosines)), key=lambda i: -cosines[i])[:k]:
+            votes[train.labels[place]] += np.exp(cosines[place] / temperature)
+        order = sorted(votes, key=lambda c: -votes[c])
+        first += order[0] == label
+        five += label in order[:5]
+    return first / len(held_out.labels), five / len(held_out.labels)
+
+
+@pytest.mark.parametrize("k", [1, 6, 20])
+def test_knn_equals_a_slow_reference(k):
+    train, held_out = clusters(60, noise=1.5, seed=0), clusters(41, noise=1.5, seed=1)
+    scores = knn.score(train, held_out, num_neighbours=k)
+    first, five = slow_knn(train, held_out, k, 0.07)
+    assert 0.2 < first < 0.95
+    assert scores["knn_top1"] == pytest.approx(first)
+    assert scores["knn_top5"] == pytest.approx(five)
+    assert scores["knn_chance"] == pytest.approx(6 / 41)
+
+
+def test_knn_depends_on_the_direction_of_vectors_alone():
+    train, held_out = clusters(60, noise=1.5, seed=0), clusters(40, noise=1.5, seed=1)
+    longer = Features(train.vectors * np.arange(1, 61)[:, None], train.labels, NAMES)
+    assert knn.score(longer, held_out) == knn.score(train, held_out)
+
+
+def test_the_linear_probe_finds_a_direction_that_knn_drowns_in_noise():
+    random = np.random.default_rng(0)
+    parts = []
+    for _ in range(2):
+        labels = np.arange(400) % 2
+        vectors = random.normal(0, 5.0, (400, 30))
+        vectors[:, 3] = 1e-2 * (2 * labels - 1 + random.normal(0, 0.3, 400))  # small, but it tells
+        vectors[:, 4] = 7.0  # constant
+        parts.append(Features(vectors.astype("float32"), labels, ("a", "b")))
+    assert linear.score(*parts)["linear_top1"] > 0.9
+    assert knn.score(*parts)["knn_top1"] < 0.7
+
+
+def test_the_linear_probe_chooses_its_penalty_without_the_held_out_images():
+    train, held_out = clusters(70, noise=1.5, seed=0), clusters(40, noise=1.5, seed=1)
+    scores = linear.score(train, held_out)
+    wrong = Features(held_out.vectors, (held_out.labels + 1) % 7, NAMES)
+    assert linear.score(train, wrong)["linear_c"] == scores["linear_c"]
+    assert linear.score(train, wrong)["linear_top1"] < scores["linear_top1"]
+    assert scores["linear_top1"] > 0.6
+    assert scores["linear_top5"] >= scores["linear_top1"]
+    shuffled = Features(train.vectors, np.random.default_rng(0).permutation(train.labels), NAMES)
+    assert linear.score(shuffled, held_out)["linear_top1"] < 0.45
+
+
+def test_a_label_that_training_never_saw_is_simply_not_found():
+    train, held_out = clusters(60, noise=0.1, seed=0), clusters(21, noise=0.1, seed=1)
+    without = train.part(train.labels != 6)
+    for probe, name in ((knn, "knn_top1"), (linear, "linear_top1")):
+        assert probe.score(without, held_out)[name] == pytest.approx(6 / 7)
+
+
+def test_sources_with_other_classes_are_refused(tmp_path):
+    for folder in ("train/cat", "train/dog", "val/cat", "val/cow", "flat"):
+        (tmp_path / folder).mkdir(parents=True)
+        data.build("synthetic").open(0, 0).resize((8, 8)).save(tmp_path / folder / "x.png")
+    train, val, flat = (
+        data.build("folder", data_dir=str(tmp_path / x)) for x in ("train", "val", "flat")
+    )
+    probes.check_classes(train, train)
+    with pytest.raises(ValueError, match="same classes in .*: dog only in .*train; cow only in"):
+        probes.check_classes(train, val)
+    with pytest.raises(ValueError, match="two classes or more in .*flat.* Received: no class fol"):
+        probes.check_classes(train, flat)
