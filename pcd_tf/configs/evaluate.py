@@ -105,10 +105,12 @@ class Config(ImagesConfig):
 
     def conflicts(self) -> Iterator[Conflict]:
         yield from super().conflicts()
-        if not self.init.strip():
-            return
-        if self.dataset not in data.names() and self.data_dir is None:
-            yield ("data_dir", "dataset"), f"dataset={self.dataset} needs it."
+        if self.dataset not in data.names():
+            if self.data_dir is None:
+                yield ("data_dir", "dataset"), f"dataset={self.dataset} needs it."
+            elif not Path(self.data_dir).is_dir():
+                text = f"expected an existing directory. Received: {self.data_dir!r}."
+                yield ("data_dir",), text
         if self.out is not None and Path(self.out).exists():
             yield ("out",), f"expected a new file. Received: {self.out}, which exists."
         if self.out is not None and not Path(self.out).parent.is_dir():

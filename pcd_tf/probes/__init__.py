@@ -12,8 +12,8 @@ loads no TensorFlow.
 Example:
     network = probes.network(student.backbone, student.mean, student.std)
     train, val = (data.build("folder", data_dir=f"flowers/{split}") for split in ("train", "val"))
-    probes.load("knn").evaluate(network, train, val, image_size=224, batch_size=64)
-    # {"knn_top1": 0.41, "knn_chance": 0.01}
+    scores = probes.load("knn").evaluate(network, train, val, image_size=224, batch_size=64)
+    scores["knn_top1"]
 """
 
 import importlib

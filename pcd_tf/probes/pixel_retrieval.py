@@ -20,7 +20,7 @@ MAIN = "pixel_retrieval_top1"
 _VIEW = data.ViewRecipe(crop_area=(0.2, 0.6), blur=0.5)
 RECIPE = data.Recipe(_VIEW, _VIEW)
 POOL = 32  # images whose pixels are searched: [ours]
-MOST_IMAGES = 512  # of a source, chosen at random: enough for a steady score, [ours]
+MOST_IMAGES = 256  # of a source, chosen at random: enough for a steady score, [ours]
 _SEED = 0  # of the views, the same at each call: scores are comparable
 
 

@@ -1,7 +1,8 @@
 """`--model=fcn`: a classifier at strides 8, 16 and 32, added up.
 
 Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation",
-2015, arXiv 1411.4038: the FCN-8s of figure 3, with bilinear enlarging that is not learnt.
+2015, arXiv 1411.4038: the FCN-8s of figure 3. Ours has bilinear enlarging that is not learnt, one
+hidden convolution with BatchNorm, and no dropout.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from keras import layers
 
 _COARSE_TO_FINE = ("P5", "P4", "P3")
 _HIDDEN = 256  # channels before the classifier: [ours], a quarter to a half of a backbone's
-_DROPOUT = 0.1  # before the classifier: [ours]; the paper's 0.5 is for VGG's two layers of 4096
 
 
 def network(
@@ -25,7 +25,6 @@ def network(
             x = layers.Conv2D(_HIDDEN, 3, padding="same", use_bias=False, name="fcn_conv")(x)
             x = layers.BatchNormalization(name="fcn_norm")(x)
             x = layers.ReLU(name="fcn_relu")(x)
-            x = layers.Dropout(_DROPOUT, name="fcn_dropout")(x)
         x = layers.Conv2D(num_classes, 1, name=f"fcn_score_{level.lower()}")(x)
         if scores is not None:
             finer = layers.UpSampling2D(2, interpolation="bilinear")(scores)

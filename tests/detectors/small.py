@@ -1,12 +1,14 @@
 """A small backbone and batches of squares, for tests of detectors."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
 
 SIZE = 64  # pixels a side
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
-OPTIONS = {"class_names": ("dark", "light"), "mean": MEAN, "std": STD}
+OPTIONS: dict[str, Any] = {"class_names": ("dark", "light"), "mean": MEAN, "std": STD}
 
 
 def backbone(channels=8, *, depth=5):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pcd_tf import detectors, students
+from pcd_tf import detectors
 from pcd_tf.detectors import _losses
 from pcd_tf.detectors.retinanet import RetinaNet
 from tests.detectors import one_stage, small

@@ -1,0 +1,208 @@
+"""Fine-tuning end to end on pictures made here: results, resuming, comparing, refusals."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcd_tf.configs.compare import Config as CompareConfig
+from pcd_tf.configs.finetune import Config
+from pcd_tf.jobs import compare, finetune
+from pcd_tf.jobs._segmentation import Segmentation
+from tests import tiny_run
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    tiny_run.write(folder, image_size=32)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    """Four pictures a split: bright squares, of class 1."""
+    folder = tmp_path_factory.mktemp("maps")
+    for split in ("train", "val"):
+        (folder / split).mkdir()
+        (folder / f"{split}_sem").mkdir()
+        for number in range(4):
+            classes = np.zeros((32, 48), np.uint8)
+            classes[4 : 20 + number, 8:30] = 1
+            pixels = np.repeat(classes[..., None] * 180 + 20, 3, axis=-1)
+            Image.fromarray(pixels).save(folder / split / f"{number}.png")
+            Image.fromarray(classes).save(folder / f"{split}_sem" / f"{number}.png")
+    (folder / "classes.txt").write_text("rest\nsquare\n")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory):
+    """Four pictures a split, each with one bright square, the last of them with nothing."""
+    folder = tmp_path_factory.mktemp("boxes")
+    for split in ("train", "val"):
+        (folder / split).mkdir()
+        images, annotations = [], []
+        for number in range(4):
+            pixels = np.full((40, 64, 3), 30, np.uint8)
+            if number < 3:
+                pixels[5:25, 10 + number : 40] = 220
+                box = [10 + number, 5, 30 - number, 20]
+                annotations.append(
+                    {"id": number + 1, "image_id": number, "category_id": 7, "bbox": box}
+                    | {"area": box[2] * box[3], "iscrowd": 0}
+                )
+            Image.fromarray(pixels).save(folder / split / f"{number}.png")
+            images.append({"id": number, "file_name": f"{number}.png", "height": 40, "width": 64})
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 7, "name": "square"}],
+        }
+        (folder / f"instances_{split}.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+def config(workdir, maps, student, **changes):
+    return Config(
+        **{
+            "model": "fcn",
+            "init": student,
+            "dataset": "png_maps",
+            "data_dir": maps,
+            "image_size": 32,
+            "global_batch_size": 2,
+            "num_steps": 4,
+            "eval_every_epochs": 1.0,
+            "workdir": str(workdir),
+            "export": False,
+            **changes,
+        }
+    )
+
+
+def test_an_interrupted_run_ends_as_a_whole_one_does(tmp_path, maps, student, monkeypatch):
+    finetune.run(config(tmp_path / "whole", maps, student))
+    evaluate = Segmentation.evaluate
+
+    def interrupted(self, model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Segmentation, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config(tmp_path / "cut", maps, student))
+    monkeypatch.setattr(Segmentation, "evaluate", evaluate)
+    finetune.run(config(tmp_path / "cut", maps, student))
+    whole, cut = (json.loads((tmp_path / x / "results.json").read_text()) for x in ("whole", "cut"))
+    assert whole == cut
+    assert whole["metric"] == "mIoU"
+    assert set(whole["by_class"]) == {"rest", "square"}
+    steps = [
+        [json.loads(line)["step"] for line in (tmp_path / x / file).read_text().splitlines()]
+        for x in ("whole", "cut")
+        for file in ("evaluations.jsonl",)
+    ]
+    assert steps == [[2, 4], [2, 4]]
+    assert (tmp_path / "cut" / "pictures" / "predictions.png").is_file()
+    with pytest.raises(ValueError, match="is finished; it is left as it is"):
+        finetune.run(config(tmp_path / "cut", maps, student))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["retinanet", "keras_hub_retinanet"])
+def test_a_detector_is_trained_scored_drawn_and_exported(tmp_path, boxes, student, model):
+    finetune.run(
+        config(
+            tmp_path / "run",
+            boxes,
+            student,
+            model=model,
+            dataset="coco_json",
+            image_size=64,
+            batch_norm="frozen",
+            freeze="P2",
+            export=True,
+        )
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["metric"] == "AP"
+    assert 0 <= results["AP50"] <= 1
+    assert results["by_class"].keys() == {"square"}
+    found = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {result["category_id"] for result in found} <= {7}
+    assert (tmp_path / "run" / "saved_model" / "saved_model.pb").is_file()
+    assert (tmp_path / "run" / "pictures" / "predictions.png").is_file()
+
+
+def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
+    tmp_path, maps, student, monkeypatch, capsys
+):
+    asked = []
+
+    def stand_in(chosen):
+        """Notes what was asked for, and writes what a run would."""
+        asked.append(chosen)
+        folder = finetune.Path(chosen.workdir)
+        folder.mkdir(parents=True)
+        score = 0.5 + 0.1 * chosen.seed if chosen.init == student else 0.3 + 0.1 * chosen.seed
+        (folder / "results.json").write_text(json.dumps({"metric": "mIoU", "mIoU": score}))
+        (folder / "config.json").write_text(json.dumps({"settings": dataclasses.asdict(chosen)}))
+
+    monkeypatch.setattr(finetune, "run", stand_in)
+    shared = dataclasses.asdict(config(tmp_path, maps, student))
+    for name in ("init", "export", "seed"):
+        del shared[name]
+    settings = CompareConfig(**shared, inits=f"random,{student}", seeds=2)
+    compare.run(settings)
+    assert [(x.init, x.seed) for x in asked] == [(i, s) for s in (0, 1) for i in settings.names]
+    first = dataclasses.replace(asked[0], init="", workdir="")
+    assert first == dataclasses.replace(asked[1], init="", workdir="")
+    result = json.loads((tmp_path / "comparison.json").read_text())
+    assert result["inits"][student]["scores"]["mIoU"]["mean"] == pytest.approx(0.55)
+    assert f"{student} is better than random: mIoU +0.2000" in capsys.readouterr().out
+    compare.run(settings)
+    assert len(asked) == 4
+    with pytest.raises(ValueError, match="with other learning_rate. Name another --workdir"):
+        compare.run(dataclasses.replace(settings, learning_rate=0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, voc"),
+        ({"data_dir": None}, "data_dir: dataset=png_maps needs it"),
+        ({"init": "random", "freeze": "P2"}, "freeze: a random backbone has nothing worth keeping"),
+        ({"init": "random", "batch_norm": "frozen"}, "batch_norm: a random backbone has no"),
+        ({"train_annotations": "a.json"}, "train_annotations: dataset=png_maps has no use for it"),
+        ({"model": "retina"}, r"model: expected one of .*Did you mean 'retinanet'\?"),
+        ({"warmup_epochs": 3.0}, "warmup_epochs: expected a warm-up shorter than the run"),
+        ({"eval_split": "dev"}, "no directory .*/dev"),
+        ({"init": "runs/nowhere"}, "'runs/nowhere', which does not exist"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    tmp_path, maps, student, changes, message
+):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        finetune.run(config(tmp_path / "run", maps, student, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, student):
+    path = tmp_path / "empty.json"
+    content = json.loads((finetune.Path(boxes) / "instances_train.json").read_text())
+    path.write_text(json.dumps({**content, "annotations": []}))
+    asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
+    with pytest.raises(ValueError, match="Expected objects to learn from .* 4 images without any"):
+        finetune.run(dataclasses.replace(asked, train_annotations=str(path)))
+
+
+def test_classes_must_be_the_same_in_both_splits(tmp_path, boxes, student):
+    path = tmp_path / "other.json"
+    text = (finetune.Path(boxes) / "instances_val.json").read_text()
+    path.write_text(text.replace('"square"', '"disc"'))
+    asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
+    with pytest.raises(ValueError, match="same classes in both splits. Received: square in .*disc"):
+        finetune.run(dataclasses.replace(asked, eval_annotations=str(path)))
