@@ -5,7 +5,7 @@ from pcd_tf.configs.compare import Config
 
 JOB = Job(
     name="compare",
-    summary="Says whether a student helps: the same training from several inits, with several seeds.",
+    summary="Says whether a student helps: the same fine-tuning from several inits and seeds.",
     example=(
         "--inits=random,runs/student --model=retinanet --dataset=coco_json --data_dir=COCO "
         "--workdir=runs/compare"

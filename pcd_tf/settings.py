@@ -13,6 +13,7 @@ SOURCES = {
     "[code]": "the public code of its authors",
     "[MoCo v3]": "Chen, Xie and He, arXiv 2104.02057",
     "[MoCo]": "He et al., arXiv 1911.05722: how a backbone is compared by fine-tuning it",
+    "[RetinaNet]": "Lin et al., arXiv 1708.02002",
     "[Detectron2]": "its model zoo's configurations, 1x schedule",
     "[ours]": "decided by this project",
 }

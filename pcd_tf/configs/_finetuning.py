@@ -21,8 +21,9 @@ _NEEDS_DIRECTORY = ("coco_json", "voc", "png_maps")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuningConfig(RunConfig):
-    """Model, data, recipe and machine of a fine-tuning run, whatever it starts from. The defaults are Detectron2's 1x schedule.
+    """Model, data, recipe and machine of a fine-tuning run, whatever it starts from.
 
+    The defaults are Detectron2's 1x schedule.
     Every layer is trained and BatchNorm takes its statistics over all replicas, as the protocols
     that compare self-supervised backbones do (He et al., MoCo, 2019, arXiv 1911.05722, section
     4.2).
@@ -61,6 +62,15 @@ class FinetuningConfig(RunConfig):
         group="model",
         source="[MoCo]",
         choices=("synchronized", "frozen"),
+    )
+    anchor_size: float = setting(
+        4.0,
+        help="Side of the smallest anchors of a pyramid level, for the RetinaNets: 4 is 32 pixels "
+        "at P3. Objects under 0.7 of that a side are not learnt: take 2, or a larger image_size.",
+        group="model",
+        source="[RetinaNet]",
+        unit="strides of the level",
+        above=0,
     )
     dataset: str = setting(
         "synthetic",
@@ -191,6 +201,9 @@ class FinetuningConfig(RunConfig):
     def conflicts(self) -> Iterator[Conflict]:
         yield from super().conflicts()
         yield from self._data_conflicts()
+        if self.model == "mask_rcnn" and self.schedule != "step":
+            text = f"mask_rcnn has the schedule step alone. Received: {self.schedule}."
+            yield ("schedule", "model"), text
 
     def init_conflicts(self, init: str) -> Iterator[Conflict]:
         """Yields what does not go with one init, for the jobs that have one or several."""

@@ -152,6 +152,16 @@ class Config(TeacherConfig, TrainingConfig):
         unit="directory",
         when_none="the val split of the synthetic images, else the run's own images",
     )
+    eval_maps_dir: str | None = setting(
+        None,
+        help="Images with class maps to score the student on too, by a linear classifier at every "
+        "pixel: DIR/train, DIR/train_sem, DIR/val and DIR/val_sem, as --dataset=png_maps of "
+        "finetune. Without --eval_dir its mIoU decides which student is the best.",
+        group="run",
+        source="[ours]",
+        unit="directory",
+        when_none="none",
+    )
     early_stop_evals: int | None = setting(
         None,
         help="Ends the run after so many scores in a row without a better one.",
@@ -180,11 +190,13 @@ class Config(TeacherConfig, TrainingConfig):
         yield from super().conflicts()
         yield from self._student_conflicts()
         yield from self._teacher_conflicts()
-        for name in ("eval_dir", "early_stop_evals"):
+        for name in ("eval_dir", "eval_maps_dir", "early_stop_evals"):
             if getattr(self, name) is not None and self.eval_every_epochs is None:
                 yield (name, "eval_every_epochs"), "nothing is scored. Set eval_every_epochs too."
-        if self.eval_dir is not None and not Path(self.eval_dir).is_dir():
-            yield ("eval_dir",), f"expected an existing directory. Received: {self.eval_dir!r}."
+        for name in ("eval_dir", "eval_maps_dir"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_dir():
+                yield (name,), f"expected an existing directory. Received: {path!r}."
 
     def _teacher_conflicts(self) -> Iterator[Conflict]:
         inside = Path(self.teacher_checkpoint) / "teacher"

@@ -38,7 +38,7 @@ class KerasHubRetinaNet(_one_stage.OneStageDetector):
 
     Example:
         model = KerasHubRetinaNet(students.build("resnet18"), class_names=["cell"], mean=m, std=s)
-        model.compile(optimizer=keras.optimizers.SGD(0.01, global_clipnorm=10.0))
+        model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class RetinaNet(_one_stage.OneStageDetector):
 
     Example:
         model = RetinaNet(students.build("resnet18"), class_names=["cell"], mean=mean, std=std)
-        model.compile(optimizer=keras.optimizers.SGD(0.01, global_clipnorm=10.0))
+        model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     """
 
     def __init__(

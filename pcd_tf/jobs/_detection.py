@@ -67,6 +67,7 @@ class Detection:
             class_names=self.train.class_names,
             mean=init.mean,
             std=init.std,
+            anchor_size=self._config.anchor_size,
         )
 
     def batches(self, start_step: int) -> Any:

@@ -9,7 +9,7 @@ from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
 from pcd_tf.jobs._fitting import numbers
-from pcd_tf.training import devices, logs, optimizer
+from pcd_tf.training import devices, interrupts, logs, optimizer
 from pcd_tf.training.evaluations import Evaluations
 from pcd_tf.training.run_directory import RunDirectory
 
@@ -47,7 +47,7 @@ class MaskDetection(Detection):
             global_batch_size=config.global_batch_size,
             num_steps=total,
             warmup_steps=config.warmup_steps(self.num_examples),
-            learning_rate=config.base_rate * config.global_batch_size / 16,
+            learning_rate=optimizer.peak(config),
             boundaries=optimizer.STEPS,
             weight_decay=config.weight_decay,
             frozen_stages=_LEVELS.index(config.freeze),
@@ -67,20 +67,33 @@ class MaskDetection(Detection):
             if step not in evaluations:
                 evaluations.add(step, numbers(_joined(scores)))
 
-        with logs.Logs(
-            directory.metrics,
-            directory.tensorboard,
-            first_step=first_step,
-            total_steps=total,
-            global_batch_size=config.global_batch_size,
-        ) as run_logs:
+        reached = first_step
+        with (
+            logs.Logs(
+                directory.metrics,
+                directory.tensorboard,
+                first_step=first_step,
+                total_steps=total,
+                global_batch_size=config.global_batch_size,
+            ) as run_logs,
+            interrupts.held_back() as asked_to_stop,
+        ):
+
+            def log(step: int, values: Mapping[str, float]) -> bool:
+                nonlocal reached
+                for _ in range(reached, step):
+                    run_logs.advance(waited=0.0)  # Model Garden does not tell how long it waited
+                reached = step
+                run_logs.write(step, dict(values))
+                return asked_to_stop()
+
             scores = module.train(
                 init,
                 self.train,
                 self.held_out,
                 settings,
                 directory.path,
-                log=run_logs.write,
+                log=log,
                 evaluated=evaluated,
             )
         self.found = json.loads((directory.path / "detections.json").read_text())

@@ -38,7 +38,7 @@ class Segmentation:
 
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
-        self._shown = {place * total // count: np.zeros(0) for place in range(count)}
+        self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}
 
     @property
     def num_examples(self) -> int:

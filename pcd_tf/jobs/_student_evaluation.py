@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import atomic, data, probes, students
+from pcd_tf import atomic, data, probes, segmented, students
 from pcd_tf.configs.distill import Config
 from pcd_tf.training import pictures
 from pcd_tf.training.evaluations import Evaluations
@@ -22,8 +22,9 @@ _FIFTH = 5  # of one folder of classes, each fifth image is scored against the o
 class StudentEvaluation:
     """Scores a student in inference mode, and says when it gets no better.
 
-    With class folders in --eval_dir the k-NN accuracy decides; without, the retrieval of pixels
-    between two views, which needs no labels. Both leave the student as it is.
+    With class folders in --eval_dir the k-NN accuracy decides; else with --eval_maps_dir the mIoU
+    of a linear classifier at every pixel; else the retrieval of pixels between two views, which
+    needs no labels. All leave the student as it is.
 
     Args:
         config: of the run; eval_every_epochs is set.
@@ -39,7 +40,8 @@ class StudentEvaluation:
         whether --early_stop_evals ends the run here.
 
     Raises:
-        ValueError: when --eval_dir holds no two images, or its splits differ in their classes.
+        ValueError: when --eval_dir holds no two images, or splits differ in their classes.
+        FileNotFoundError: when --eval_maps_dir lacks a split.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class StudentEvaluation:
         self._best_student = directory.path / "best_student"
         self._labelled, self._held_out = _images(config, source)
         self._is_own = self._held_out is source
-        self.metric: str = probes.load("knn" if self._labelled else "pixel_retrieval").MAIN
+        self._maps = _maps(config)
+        deciding = "knn" if self._labelled else "linear_dense" if self._maps else "pixel_retrieval"
+        self.metric: str = probes.load(deciding).MAIN
         self._evaluations: Any = None
 
     def begin(self, first_step: int) -> None:
@@ -91,15 +95,18 @@ class StudentEvaluation:
 
     def describe(self) -> str:
         """Says what is scored on what, for the beginning of a run."""
-        what = f"{self.metric} on {self._held_out.num_examples} images of {self._held_out.name}"
-        own = " (the run's own; give --eval_dir for others)" if self._is_own else ""
+        decides = self._maps[1] if self.metric.startswith("linear") and self._maps else None
+        shown = decides or self._held_out
+        what = f"{self.metric} on {shown.num_examples} images of {shown.name}"
+        is_own = shown is self._held_out and self._is_own
+        own = " (the run's own; give --eval_dir for others)" if is_own else ""
         return f"  evaluate  {what}{own}, every {self.every} steps"
 
     def keep_best(self) -> dict[str, Any]:
         """Makes the best student WORKDIR/student, draws the scores and returns what is said of it.
 
         Returns:
-            metric, step, value, images: of the best, for result.json; step None where nothing could
+            metric, step, value: of the best, for result.json; step None where nothing could
             be scored, and the last student is kept.
         """
         pictures.draw_evaluations(
@@ -116,7 +123,7 @@ class StudentEvaluation:
             with atomic.directory(target, overwrite=True) as folder:
                 shutil.copytree(self._best_student, folder, dirs_exist_ok=True)
             shutil.rmtree(self._best_student)
-        return {"metric": self.metric, "step": step, "value": value, "images": self._held_out.name}
+        return {"metric": self.metric, "step": step, "value": value}
 
     def _best(self) -> tuple[int, float] | None:
         if not any(self.metric in line for line in self._evaluations.lines):
@@ -131,6 +138,8 @@ class StudentEvaluation:
         }
         retrieval = probes.load("pixel_retrieval")
         scores: dict[str, float] = retrieval.evaluate(self._network, None, self._held_out, **size)
+        if self._maps is not None:
+            scores |= probes.load("linear_dense").evaluate(self._network, *self._maps, **size)
         if self._labelled is None:
             return scores
         knn = probes.load("knn")
@@ -161,3 +170,13 @@ def _images(config: Config, source: data.Source) -> tuple[data.Source | None, da
             f"{config.eval_dir}."
         )
     return (images if images.class_names else None), images
+
+
+def _maps(config: Config) -> tuple[segmented.Source, segmented.Source] | None:
+    """Opens the images with class maps to learn from and to score, where they are asked for."""
+    if config.eval_maps_dir is None:
+        return None
+    train, held_out = (
+        segmented.build("png_maps", data_dir=config.eval_maps_dir, split=split) for split in _SPLITS
+    )
+    return train, held_out

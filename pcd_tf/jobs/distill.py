@@ -13,11 +13,13 @@ from pcd_tf.jobs import _training as training
 from pcd_tf.jobs._student_evaluation import StudentEvaluation
 from pcd_tf.models import Distiller
 from pcd_tf.resampling import resize_map
-from pcd_tf.training import devices, optimizer
+from pcd_tf.training import devices, optimizer, receptive_field, tensorboard_images
+from pcd_tf.training.run_directory import RunDirectory
 
 # Pixels of a map in a picture: more can hardly be told apart, and a ViT's memory grows with their
 # square.
 _MOST_PIXELS = 32 * 32
+_NUM_FIELD_IMAGES = 12  # that an effective receptive field is averaged over
 
 
 def run(config: Config) -> None:
@@ -85,6 +87,9 @@ def run(config: Config) -> None:
         chance=1 / (1 + config.queue_size),
         best=best,
     )
+    _draw_receptive_fields(config, model, source, directory)
+    for picture in sorted(directory.pictures.glob("*.png")):
+        tensorboard_images.show(picture, directory.tensorboard, step=int(lines[-1]["step"]))
     if best is not None and best["step"] is not None:
         print(f"  best      {best['metric']} {best['value']:.4g} at step {best['step']}")
     print(
@@ -135,6 +140,22 @@ def _networks(config: Config, model: Distiller) -> dict[str, Callable[[Any], Any
         "teacher": functools.partial(embed, teacher),
         "student": functools.partial(embed, model),
     }
+
+
+def _draw_receptive_fields(
+    config: Config, model: Distiller, source: data.Source, directory: RunDirectory
+) -> None:
+    """Draws how far the centre of the student's map looks, with MHSA and without."""
+    size = _picture_size(config, model)
+    indices = source.examples_to_show(_NUM_FIELD_IMAGES)
+    images = data.plain_images(source, image_size=size, indices=indices)
+    normalised = (images.astype("float32") - model.teacher.mean) / model.teacher.std
+    fields = {"backbone": receptive_field.input_gradient(model.backbone, normalised)}
+    if config.mhsa:
+        fields["backbone and MHSA"] = receptive_field.input_gradient(
+            lambda x: model.mhsa(model.backbone(x)), normalised
+        )
+    receptive_field.draw(fields, directory.pictures / "receptive_field.png")
 
 
 def _picture_size(config: Config, model: Distiller) -> int:

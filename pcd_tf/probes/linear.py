@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression
 
 from pcd_tf import data
 from pcd_tf.probes import _features

@@ -39,15 +39,19 @@ def for_finetuning(config: FinetuneConfig, num_examples: int) -> keras.optimizer
     Raises:
         ValueError: when the warm-up is longer than the run on this data.
     """
-    peak = config.base_rate * config.global_batch_size / _IMAGES_OF_RATE
     warmup, total = config.warmup_steps(num_examples), config.total_steps(num_examples)
     if config.schedule == "cosine":
-        rate = warmup_cosine(peak, warmup, total)
+        rate = warmup_cosine(peak(config), warmup, total)
     else:
-        rate = WarmupSteps(peak, warmup, [round(part * total) for part in STEPS])
+        rate = WarmupSteps(peak(config), warmup, [round(part * total) for part in STEPS])
     # The recipe's decay stands in the gradient, where momentum sums it up 1 / (1 - momentum) times;
     # Keras's stands beside it.
     decay = config.weight_decay / (1 - MOMENTUM)
     optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def peak(config: FinetuneConfig) -> float:
+    """The highest learning rate of a fine-tuning run, scaled by the global batch."""
+    return config.base_rate * config.global_batch_size / _IMAGES_OF_RATE

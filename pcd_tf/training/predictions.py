@@ -122,7 +122,10 @@ def _label(axis: Axes, boxes: npt.NDArray[np.floating], labels: Sequence[str]) -
 
 def _colours(count: int) -> npt.NDArray[np.floating]:
     """One colour a class, RGB in 0..1, float (K, 3): twenty distinct ones, then shades."""
-    distinct = [*mpl.colormaps["tab10"].colors, *mpl.colormaps["Set2"].colors]
+    distinct = [
+        *mpl.colormaps["tab10"](np.arange(10))[:, :3],
+        *mpl.colormaps["Set2"](np.arange(8))[:, :3],
+    ]
     more = mpl.colormaps["hsv"](np.linspace(0, 1, max(count, 1), endpoint=False))[:, :3]
     return np.array([*distinct, *more[len(distinct) :]])[: max(count, 1)]
 

@@ -16,7 +16,15 @@ num_epochs num_steps temperature optimizer learning_rate weight_decay warmup_epo
 num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
 TEACHER_FLAGS = "teacher teacher_map teacher_head teacher_mean teacher_std"
 DISTILL_FLAGS = f"""{TEACHER_FLAGS} teacher_checkpoint map_size student student_model
-student_pyramid student_init queue_size pairing mhsa"""
+student_pyramid student_init queue_size pairing mhsa objective teacher_head_gates
+eval_every_epochs eval_dir eval_maps_dir early_stop_evals"""
+FINETUNING_FLAGS = """model student dataset data_dir tfds_name train_split eval_split
+train_annotations eval_annotations image_size global_batch_size num_epochs num_steps learning_rate
+schedule weight_decay warmup_epochs freeze batch_norm anchor_size eval_every_epochs workdir strategy
+num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
+EVALUATE_FLAGS = """probe init student dataset data_dir tfds_name train_split eval_split image_size
+batch_size seed out"""
+NAMES = {"convert", "distill", "embed", "export", "pretrain", "finetune", "evaluate", "compare"}
 
 
 def settings_of(job_name):
@@ -24,8 +32,7 @@ def settings_of(job_name):
 
 
 def test_the_jobs_are_found():
-    assert {"distill", "embed", "export", "pretrain"} <= set(flags.names())
-    assert "common" not in flags.names()
+    assert set(flags.names()) == NAMES
 
 
 @pytest.mark.parametrize("name", flags.names())
@@ -52,14 +59,17 @@ def test_a_setting_says_what_it_does_and_its_default_is_allowed_or_required(name
 def test_the_example_can_be_typed(name):
     job = flags.job(name)
     config: Any = flags.parse(job, job.example.split())[0]
-    assert (
-        config.model.startswith("runs/") if name == "embed" else config.workdir.startswith("runs/")
-    )
+    place = {"embed": "model", "evaluate": "init"}.get(name, "workdir")
+    assert getattr(config, place).startswith("runs/")
 
 
 def test_the_flags_that_others_rely_on():
     assert set(TRAINING_FLAGS.split()) <= settings_of("pretrain").keys()
     assert set(f"{TRAINING_FLAGS} {DISTILL_FLAGS}".split()) == settings_of("distill").keys()
+    finetuning = set(FINETUNING_FLAGS.split())
+    assert settings_of("finetune").keys() == finetuning | {"init", "export"}
+    assert settings_of("compare").keys() == finetuning | {"inits", "seeds"}
+    assert settings_of("evaluate").keys() == set(EVALUATE_FLAGS.split())
     embed_flags = "dataset data_dir tfds_name split image_size model batch_size out"
     assert settings_of("embed").keys() == set(embed_flags.split())
     export_flags = "workdir format out data_dir image_size batch_size precision naming"

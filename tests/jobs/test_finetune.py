@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
     def stand_in(chosen):
         """Notes what was asked for, and writes what a run would."""
         asked.append(chosen)
-        folder = finetune.Path(chosen.workdir)
+        folder = Path(chosen.workdir)
         folder.mkdir(parents=True)
         score = 0.5 + 0.1 * chosen.seed if chosen.init == student else 0.3 + 0.1 * chosen.seed
         (folder / "results.json").write_text(json.dumps({"metric": "mIoU", "mIoU": score}))
@@ -177,6 +178,10 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
         ({"init": "random", "batch_norm": "frozen"}, "batch_norm: a random backbone has no"),
         ({"train_annotations": "a.json"}, "train_annotations: dataset=png_maps has no use for it"),
         ({"model": "retina"}, r"model: expected one of .*Did you mean 'retinanet'\?"),
+        (
+            {"model": "mask_rcnn", "dataset": "synthetic", "data_dir": None, "schedule": "cosine"},
+            "schedule: mask_rcnn has the schedule step alone",
+        ),
         ({"warmup_epochs": 3.0}, "warmup_epochs: expected a warm-up shorter than the run"),
         ({"eval_split": "dev"}, "no directory .*/dev"),
         ({"init": "runs/nowhere"}, "'runs/nowhere', which does not exist"),
@@ -192,7 +197,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
 
 def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, student):
     path = tmp_path / "empty.json"
-    content = json.loads((finetune.Path(boxes) / "instances_train.json").read_text())
+    content = json.loads((Path(boxes) / "instances_train.json").read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
     with pytest.raises(ValueError, match="Expected objects to learn from .* 4 images without any"):
@@ -201,7 +206,7 @@ def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, st
 
 def test_classes_must_be_the_same_in_both_splits(tmp_path, boxes, student):
     path = tmp_path / "other.json"
-    text = (finetune.Path(boxes) / "instances_val.json").read_text()
+    text = (Path(boxes) / "instances_val.json").read_text()
     path.write_text(text.replace('"square"', '"disc"'))
     asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
     with pytest.raises(ValueError, match="same classes in both splits. Received: square in .*disc"):
