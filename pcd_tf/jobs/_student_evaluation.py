@@ -66,6 +66,8 @@ class StudentEvaluation:
         self._maps = _maps(config)
         deciding = "knn" if self._labelled else "linear_dense" if self._maps else "pixel_retrieval"
         self.metric: str = probes.load(deciding).MAIN
+        # Whose score decides.
+        self._scored = self._maps[1] if self._maps and not self._labelled else self._held_out
         self._evaluations: Any = None
 
     def begin(self, first_step: int) -> None:
@@ -95,10 +97,8 @@ class StudentEvaluation:
 
     def describe(self) -> str:
         """Says what is scored on what, for the beginning of a run."""
-        decides = self._maps[1] if self.metric.startswith("linear") and self._maps else None
-        shown = decides or self._held_out
-        what = f"{self.metric} on {shown.num_examples} images of {shown.name}"
-        is_own = shown is self._held_out and self._is_own
+        what = f"{self.metric} on {self._scored.num_examples} images of {self._scored.name}"
+        is_own = self._is_own and self._scored is self._held_out
         own = " (the run's own; give --eval_dir for others)" if is_own else ""
         return f"  evaluate  {what}{own}, every {self.every} steps"
 
@@ -106,7 +106,7 @@ class StudentEvaluation:
         """Makes the best student WORKDIR/student, draws the scores and returns what is said of it.
 
         Returns:
-            metric, step, value: of the best, for result.json; step None where nothing could
+            metric, step, value, images: of the best, for result.json; step None where nothing could
             be scored, and the last student is kept.
         """
         pictures.draw_evaluations(
@@ -123,7 +123,7 @@ class StudentEvaluation:
             with atomic.directory(target, overwrite=True) as folder:
                 shutil.copytree(self._best_student, folder, dirs_exist_ok=True)
             shutil.rmtree(self._best_student)
-        return {"metric": self.metric, "step": step, "value": value}
+        return {"metric": self.metric, "step": step, "value": value, "images": self._scored.name}
 
     def _best(self) -> tuple[int, float] | None:
         if not any(self.metric in line for line in self._evaluations.lines):

@@ -92,6 +92,6 @@ def test_an_unknown_job_gets_the_nearest():
     with pytest.raises(flags.UsageError, match="'distil'. Did you mean 'distill'"):
         flags.job("distil")
     with pytest.raises(
-        flags.UsageError, match="Expected a job: .*distill, embed, export, pretrain"
+        flags.UsageError, match="Expected a job: compare, convert, distill, .*pretrain"
     ):
         flags.job("common")

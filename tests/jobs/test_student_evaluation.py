@@ -217,3 +217,27 @@ def test_without_a_folder_the_runs_own_images_are_scored_and_it_is_said(tmp_path
     assert "the run's own; give --eval_dir" in Run(config, own).evaluation.describe()
     held_out = Run(settings(tmp_path / "other", eval_dir=None)).evaluation.describe()
     assert "images of synthetic val, every 2 steps" in held_out
+
+
+def test_class_maps_are_scored_by_a_dense_probe_which_decides_where_nothing_else_does(
+    tmp_path, images
+):
+    for split in ("train", "val"):
+        for folder in (split, f"{split}_sem"):
+            (tmp_path / "maps" / folder).mkdir(parents=True)
+        for number in range(3):
+            classes = np.zeros((32, 32), np.uint8)
+            classes[:, 16:] = 1
+            picture = np.repeat(classes[..., None] * 200, 3, axis=-1)
+            Image.fromarray(picture).save(tmp_path / "maps" / split / f"{number}.png")
+            Image.fromarray(classes).save(tmp_path / "maps" / f"{split}_sem" / f"{number}.png")
+    maps = str(tmp_path / "maps")
+    run = Run(settings(tmp_path / "run", eval_dir=None, eval_maps_dir=maps))
+    assert run.evaluation.metric == "linear_dense_miou"
+    assert f"linear_dense_miou on 3 images of {maps}/val" in run.evaluation.describe()
+    run.directory.create(mean=toys.MEAN, std=toys.STD)
+    run.evaluation.begin(0)
+    run.evaluation(1)
+    (line,) = run_logs.read(run.directory.path / "evaluations.jsonl")
+    assert line["linear_dense_miou"] > 0.8
+    assert BEST in line
