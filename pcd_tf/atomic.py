@@ -1,11 +1,14 @@
-"""Directories that appear whole or not at all."""
+"""Directories and files that appear whole or not at all."""
 
 import contextlib
+import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -66,3 +69,27 @@ def _replace(target: Path, new: Path, aside: Path) -> None:
         if occupied:
             aside.rename(target)
         raise
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes JSON, whole or not at all; null for what is no finite number, which JSON has not.
+
+    Args:
+        path: the file; its folder has to exist.
+        content: of dicts, lists, texts, numbers, booleans and None.
+
+    Example:
+        write_json("results.json", {"AP": math.nan})  # {"AP": null}
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}")
+    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n")
+    temporary.replace(target)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -26,6 +26,7 @@ class Init:
         mean: per channel, of RGB images in 0..255.
         std: likewise.
         sha256: of all weights; that of a random one is its seed's.
+        image_size: of the square images that a student was distilled on, pixels; None for others.
     """
 
     name: str
@@ -34,6 +35,12 @@ class Init:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     sha256: str
+    image_size: int | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Names the network and its size; networks that differ in it cannot share weights."""
+        return f"{type(self.backbone).__name__}, {self.backbone.count_params()} parameters"
 
 
 def kind(name: str) -> str:
@@ -89,12 +96,14 @@ def load(name: str, *, student: str = "resnet18") -> Init:
     """
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    image_size = None
     found = kind(name)
     if found == RANDOM:
         backbone = students.build(student)
     elif found == "student":
         distilled = students.read(name)
         backbone, mean, std = distilled.backbone, distilled.mean, distilled.std
+        image_size = distilled.image_size
         architecture = distilled.source["settings"].get("student")
         is_rebuilt = architecture in set(students.names()) - {"custom"}
         if is_rebuilt and keras.config.dtype_policy().name != "float32":
@@ -115,6 +124,7 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         mean=(red, green, blue),
         std=(deviations[0], deviations[1], deviations[2]),
         sha256=_sha256(backbone),
+        image_size=image_size,
     )
 
 

@@ -16,6 +16,8 @@ MOST_WARMUP_STEPS = 1000  # Detectron2's WARMUP_ITERS
 _RATES = {"mask_rcnn": 0.02}
 _RATE = 0.01
 
+_COARSEST_OF_MASK_RCNN = 64  # pixels
+
 _NEEDS_DIRECTORY = ("coco_json", "voc", "png_maps")
 
 
@@ -74,10 +76,11 @@ class FinetuningConfig(RunConfig):
     )
     dataset: str = setting(
         "synthetic",
-        help="Labelled images. coco_json: COCO's JSON beside its images; voc: PASCAL VOC's layout; "
-        "tfds: TensorFlow Datasets, coco or voc; png_maps: DIR/SPLIT/NAME.jpg and class ids in "
-        "DIR/SPLIT_sem/NAME.png; synthetic: made on the fly. Detectors take all but png_maps; "
-        "segmenters png_maps, voc and synthetic.",
+        help="Labelled images. coco_json: COCO's JSON, images in DIR/SPLIT, DIR or DIR/images; "
+        "voc: VOC's layout, its lists in ImageSets/Main for boxes and ImageSets/Segmentation for "
+        "class maps; tfds: TensorFlow Datasets, coco or voc; png_maps: DIR/SPLIT/NAME.jpg, class "
+        "ids in DIR/SPLIT_sem/NAME.png, names of classes in DIR/classes.txt if there; synthetic: "
+        "made on the fly. Detectors take all but png_maps; segmenters png_maps, voc, synthetic.",
         group="data",
         source="[ours]",
         choices=tuple(sorted({*annotated.names(), *segmented.names()})),
@@ -105,7 +108,7 @@ class FinetuningConfig(RunConfig):
     )
     eval_split: str = setting(
         "val",
-        help="Which split is evaluated on.",
+        help="Which split is evaluated on: val, test, val2017, ..., as the data calls it.",
         group="data",
         source="[ours]",
     )
@@ -201,9 +204,9 @@ class FinetuningConfig(RunConfig):
     def conflicts(self) -> Iterator[Conflict]:
         yield from super().conflicts()
         yield from self._data_conflicts()
-        if self.model == "mask_rcnn" and self.schedule != "step":
-            text = f"mask_rcnn has the schedule step alone. Received: {self.schedule}."
-            yield ("schedule", "model"), text
+        if self.model == "mask_rcnn" and self.image_size % _COARSEST_OF_MASK_RCNN:
+            text = f"mask_rcnn wants a multiple of {_COARSEST_OF_MASK_RCNN}, the stride of P6."
+            yield ("image_size", "model"), f"{text} Received: {self.image_size}."
 
     def init_conflicts(self, init: str) -> Iterator[Conflict]:
         """Yields what does not go with one init, for the jobs that have one or several."""
@@ -228,6 +231,11 @@ class FinetuningConfig(RunConfig):
         if (self.dataset == "tfds") != (self.tfds_name is not None):
             text = "dataset=tfds needs it, and no other has a use for it."
             yield ("tfds_name", "dataset"), text
+        if self.train_split == self.eval_split and (
+            self.dataset != "coco_json" or self.train_annotations == self.eval_annotations
+        ):
+            text = "expected other images than those trained on. Received: the same split."
+            yield ("eval_split", "train_split"), f"{text} Name another."
         for name in ("train_annotations", "eval_annotations"):
             path = getattr(self, name)
             if path is None:

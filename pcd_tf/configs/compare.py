@@ -26,11 +26,14 @@ class Config(FinetuningConfig):
     seeds: int = setting(
         3,
         help="How many times each is trained. Runs of one seed have the same heads at the start "
-        "and the same images in the same order.",
+        "and the same images in the same order, but for mask_rcnn, whose input is parallel.",
         group="run",
         source="[ours]",
         unit="runs",
         minimum=1,
+    )
+    eval_every_epochs: float | None = with_default(
+        FinetuningConfig, "eval_every_epochs", 1.0, source="[ours]"
     )
     seed: int = with_default(
         FinetuningConfig, "seed", 0, source="[ours]", help="The first of the seeds."

@@ -155,8 +155,8 @@ class Config(TeacherConfig, TrainingConfig):
     eval_maps_dir: str | None = setting(
         None,
         help="Images with class maps to score the student on too, by a linear classifier at every "
-        "pixel: DIR/train, DIR/train_sem, DIR/val and DIR/val_sem, as --dataset=png_maps of "
-        "finetune. Without --eval_dir its mIoU decides which student is the best.",
+        "pixel: DIR/train, DIR/train_sem, DIR/val and DIR/val_sem (or test), as --dataset=png_maps "
+        "of finetune. Without --eval_dir its mIoU decides which student is the best.",
         group="run",
         source="[ours]",
         unit="directory",

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcd_tf import data, segmented
+from pcd_tf import data, segmented, students
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.settings import Conflict, setting, with_default
 
@@ -39,7 +39,7 @@ class Config(ImagesConfig):
         help="The network of --init=random.",
         group="model",
         source="[paper]",
-        choices_in="pcd_tf.students",
+        choices=tuple(name for name in students.names() if name != "custom"),
     )
     dataset: str = setting(
         "folder",
@@ -62,14 +62,15 @@ class Config(ImagesConfig):
         group="data",
         source="[ours]",
     )
-    image_size: int = setting(
-        224,
+    image_size: int | None = setting(
+        None,
         help="Height and width of the images: their central square; for linear_dense they are "
         "padded to a square.",
         group="data",
         source="[ours]",
         unit="pixels",
         minimum=32,
+        when_none="what a student was distilled at; 224 for others",
     )
     batch_size: int = setting(
         64,

@@ -25,7 +25,7 @@ class Config(FinetuningConfig):
     export: bool = setting(
         True,
         help="Whether WORKDIR/saved_model is written at the end: for TensorFlow Serving, decoding "
-        "and non-maximum suppression inside. Not for mask_rcnn.",
+        "and non-maximum suppression inside. There is none for mask_rcnn.",
         group="run",
         source="[ours]",
     )

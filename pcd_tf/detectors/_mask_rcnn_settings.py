@@ -4,7 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from pcd_tf import annotated
+from pcd_tf import annotated, inits
+from pcd_tf.detectors import _mask_rcnn_layout as layouts
 
 LEVELS = (2, 6)  # of the feature pyramid; Lin et al., 2017, arXiv 1612.03144, section 4.1
 _CHOICES = {
@@ -66,9 +67,13 @@ class Settings:
 
 
 def check(
-    train_source: annotated.Source, eval_source: annotated.Source, settings: Settings
+    init: inits.Init,
+    train_source: annotated.Source,
+    eval_source: annotated.Source,
+    settings: Settings,
 ) -> None:
-    """Raises a ValueError when a source or a setting does not fit, and says what would."""
+    """Raises a ValueError when the init, a source or a setting does not fit; says what would."""
+    layouts.describe(init.backbone)
     for source in (train_source, eval_source):
         if not source.has_masks:
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-IGNORED = 255  # the label of a pixel that is not counted, as in PASCAL VOC
+from pcd_tf.segmented import IGNORED
 
 
 class ConfusionMatrix:

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import scipy.stats
 from matplotlib.figure import Figure
-
-# Of Student's t, two-sided, 95 %, by degrees of freedom: a spread of few seeds says little. Source:
-# any table; beyond ten the normal value is near enough for what is said here.
-_T95 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Run:
         seed: of it.
         metric: name of the score that counts.
         scores: at the end, by name.
-        evaluations: lines of evaluations.jsonl.
+        evaluations: lines of evaluations.jsonl, each with its "epoch".
     """
 
     seed: int
@@ -67,7 +64,7 @@ def verdict(
         return f"{name} is not better than {reference}: {metric} {gain:+.4f} on average, {seeds}."
     if count == 1:
         return f"{name} scored higher than {reference} by {gain:.4f} {metric}, in a single run."
-    half = _t95(count - 1) * statistics.stdev(gains) / math.sqrt(count)
+    half = float(scipy.stats.t.ppf(0.975, count - 1)) * statistics.stdev(gains) / math.sqrt(count)
     interval = f"95 % interval of the mean gain {gain - half:+.4f} to {gain + half:+.4f}"
     if gain > half:
         return f"{name} is better than {reference}: {metric} {gain:+.4f}, {seeds}; {interval}."
@@ -95,7 +92,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def draw(runs: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
-    """Draws the metric over the steps: each seed thin, the mean over seeds thick."""
+    """Draws the metric over the epochs: each seed thin, the mean over seeds thick."""
     figure = Figure(figsize=(6, 4), layout="tight")
     axis = figure.subplots()
     for place, (name, of_init) in enumerate(runs.items()):
@@ -103,14 +100,14 @@ def draw(runs: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
         values: dict[float, list[float]] = {}
         for run in of_init:
             lines = [line for line in run.evaluations if metric in line]
-            steps, scores = [line["step"] for line in lines], [line[metric] for line in lines]
-            axis.plot(steps, scores, color=colour, alpha=0.35, lw=1, marker=".")
-            for step, score in zip(steps, scores, strict=True):
-                values.setdefault(step, []).append(score)
-        steps = sorted(values)
-        means = [statistics.mean(values[step]) for step in steps]
-        axis.plot(steps, means, color=colour, lw=2.5, marker="o", label=name)
-    axis.set(xlabel="step", ylabel=metric, ylim=(0, None))
+            epochs, scores = [line["epoch"] for line in lines], [line[metric] for line in lines]
+            axis.plot(epochs, scores, color=colour, alpha=0.35, lw=1, marker=".")
+            for epoch, score in zip(epochs, scores, strict=True):
+                values.setdefault(epoch, []).append(score)
+        epochs = sorted(values)
+        means = [statistics.mean(values[epoch]) for epoch in epochs]
+        axis.plot(epochs, means, color=colour, lw=2.5, marker="o", label=name)
+    axis.set(xlabel="epoch", ylabel=metric, ylim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +122,3 @@ def _spread(values: list[float]) -> dict[str, Any]:
 def _cell(score: Mapping[str, Any]) -> str:
     spread = "" if score["std"] is None else f" ± {score['std']:.4f}"
     return f"{score['mean']:.4f}{spread}"
-
-
-def _t95(degrees: int) -> float:
-    return _T95[degrees] if degrees < len(_T95) else 2.0

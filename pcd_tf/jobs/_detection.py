@@ -1,6 +1,6 @@
 """Detection as a fine-tuning job sees it: data, model, scores, pictures, export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,16 @@ class Detection:
                 f"{_list(self.train.class_names)} in {self.train.name}, "
                 f"{_list(self.held_out.class_names)} in {self.held_out.name}."
             )
-        if not self.train.counts["num_objects"]:
-            raise ValueError(
-                f"Expected objects to learn from in {self.train.name}. Received: "
-                f"{self.train.num_examples} images without any. Is it the right annotation file?"
-            )
+        for source in (self.train, self.held_out):
+            if not _has_objects(source):
+                raise ValueError(
+                    f"Expected objects in {source.name}, to learn from and to be scored. Received: "
+                    f"{source.num_examples} images without any but crowds. Is it the right "
+                    "annotation file?"
+                )
+        # On one device, whatever trains: what one replica takes.
+        replicas = max(1, config.num_virtual_devices, devices.count())
+        self._batch_size = max(1, config.global_batch_size // replicas)
         self.found: list[dict[str, Any]] = []  # by the last evaluation, COCO's results format
 
     @property
@@ -54,10 +59,14 @@ class Detection:
         return self.train.num_examples
 
     def fit(
-        self, init: Init, strategy: devices.Strategy, directory: RunDirectory
+        self,
+        init: Init,
+        strategy: devices.Strategy,
+        directory: RunDirectory,
+        begin: Callable[[], None],
     ) -> dict[str, Any]:
         """Trains to the end of the run and returns the last scores."""
-        return _fitting.fit(self, init, self._config, strategy, directory)
+        return _fitting.fit(self, init, self._config, strategy, directory, begin)
 
     def build(self, init: Init) -> keras.Model:
         """Builds the detector on an init's backbone."""
@@ -87,7 +96,7 @@ class Detection:
             model,
             self.held_out,
             image_size=self._config.image_size,
-            batch_size=self._config.global_batch_size,
+            batch_size=self._batch_size,
         )
         self.found = found.results()
         return found.scores()
@@ -139,8 +148,12 @@ class Detection:
             split=split,
             annotations=annotations,
             tfds_name=config.tfds_name,
-            seed=config.seed,
         )
+
+
+def _has_objects(source: annotated.Source) -> bool:
+    """Whether anything can be learnt or found; looks no further than the first image with some."""
+    return any((~source.objects(index).crowd).any() for index in range(source.num_examples))
 
 
 def _beside(

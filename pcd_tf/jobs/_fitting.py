@@ -1,6 +1,6 @@
 """From an init to a trained network and its scores, for models that this project's loop trains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,8 +42,18 @@ def fit(
     config: Config,
     strategy: devices.Strategy,
     directory: RunDirectory,
+    begin: Callable[[], None],
 ) -> dict[str, Any]:
-    """Trains from the last checkpoint, if any, and returns the scores at the end."""
+    """Trains from the last checkpoint, if any, and returns the scores at the end.
+
+    Args:
+        task: what is trained.
+        init: what it starts from.
+        config: of the run.
+        strategy: its devices.
+        directory: of the run.
+        begin: creates the directory; called once the network is built, which may be refused.
+    """
     num_examples = task.num_examples
     total_steps = config.total_steps(num_examples)
     with strategy.scope():
@@ -53,6 +63,7 @@ def fit(
             optimizer=optimizer.for_finetuning(config, num_examples),
             jit_compile=False,  # neither needed here nor tried: no GPU was at hand
         )
+    begin()
     checkpoints = Checkpoints(directory.checkpoints, model)
     first_step = checkpoints.restore()
     if first_step:

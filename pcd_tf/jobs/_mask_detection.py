@@ -2,10 +2,9 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
 from pcd_tf.jobs._fitting import numbers
@@ -25,17 +24,12 @@ class MaskDetection(Detection):
 
     metric = "mask_AP"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        for source in (self.train, self.held_out):
-            if not source.has_masks:
-                raise ValueError(
-                    f"Expected masks for {config.model}. Received: {source.name}, with boxes "
-                    "alone. Choose --model=retinanet."
-                )
-
     def fit(
-        self, init: Init, strategy: devices.Strategy, directory: RunDirectory
+        self,
+        init: Init,
+        strategy: devices.Strategy,
+        directory: RunDirectory,
+        begin: Callable[[], None],
     ) -> dict[str, Any]:
         """Trains to the end of the run and returns the last scores."""
         config = self._config
@@ -48,6 +42,7 @@ class MaskDetection(Detection):
             num_steps=total,
             warmup_steps=config.warmup_steps(self.num_examples),
             learning_rate=optimizer.peak(config),
+            schedule=config.schedule,
             boundaries=optimizer.STEPS,
             weight_decay=config.weight_decay,
             frozen_stages=_LEVELS.index(config.freeze),
@@ -58,6 +53,8 @@ class MaskDetection(Detection):
             precision=config.precision,
             seed=config.seed,
         )
+        module.check(init, self.train, self.held_out, settings)
+        begin()
         first_step = module.step_reached(directory.path)
         evaluations = Evaluations(
             directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
@@ -96,6 +93,8 @@ class MaskDetection(Detection):
                 log=log,
                 evaluated=evaluated,
             )
+        if config.export:
+            print("There is no SavedModel of mask_rcnn: its weights are in checkpoints/.")
         self.found = json.loads((directory.path / "detections.json").read_text())
         return _joined(scores)
 

@@ -1,5 +1,6 @@
 """Semantic segmentation as a fine-tuning job sees it: data, model, scores, pictures, export."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ class Segmentation:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.train, self.held_out = (
-            segmented.build(config.dataset, split=split, data_dir=config.data_dir, seed=config.seed)
+            segmented.build(config.dataset, split=split, data_dir=config.data_dir)
             for split in (config.train_split, config.eval_split)
         )
 
+        # On one device, whatever trains: what one replica takes.
+        replicas = max(1, config.num_virtual_devices, devices.count())
+        self._batch_size = max(1, config.global_batch_size // replicas)
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}
@@ -46,10 +50,14 @@ class Segmentation:
         return self.train.num_examples
 
     def fit(
-        self, init: Init, strategy: devices.Strategy, directory: RunDirectory
+        self,
+        init: Init,
+        strategy: devices.Strategy,
+        directory: RunDirectory,
+        begin: Callable[[], None],
     ) -> dict[str, Any]:
         """Trains to the end of the run and returns the last scores."""
-        return _fitting.fit(self, init, self._config, strategy, directory)
+        return _fitting.fit(self, init, self._config, strategy, directory, begin)
 
     def build(self, init: Init) -> keras.Model:
         """Builds the segmenter on an init's backbone."""
@@ -78,7 +86,7 @@ class Segmentation:
             model,
             self.held_out,
             image_size=self._config.image_size,
-            batch_size=self._config.global_batch_size,
+            batch_size=self._batch_size,
         )
         for index, classes in enumerate(found):
             matrix.add(self.held_out.semantic_map(index), classes)

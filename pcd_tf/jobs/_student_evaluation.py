@@ -15,6 +15,7 @@ from pcd_tf.training.evaluations import Evaluations
 from pcd_tf.training.run_directory import RunDirectory
 
 _SPLITS = ("train", "val")  # folders of --eval_dir
+_NO_CLASSES = frozenset({"train", "val", "validation", "test"})  # but splits
 _MOST_IMAGES_AT_ONCE = 64
 _FIFTH = 5  # of one folder of classes, each fifth image is scored against the others
 
@@ -122,7 +123,10 @@ class StudentEvaluation:
         elif self._best_student.is_dir():  # else an earlier end of this run has moved it already
             with atomic.directory(target, overwrite=True) as folder:
                 shutil.copytree(self._best_student, folder, dirs_exist_ok=True)
-            shutil.rmtree(self._best_student)
+            # Aside first, by one step: what is left of a removal must not pass for a student.
+            removed = self._best_student.with_name(".best_student")
+            self._best_student.rename(removed)
+            shutil.rmtree(removed)
         return {"metric": self.metric, "step": step, "value": value, "images": self._scored.name}
 
     def _best(self) -> tuple[int, float] | None:
@@ -164,6 +168,12 @@ def _images(config: Config, source: data.Source) -> tuple[data.Source | None, da
         probes.check_classes(train, held_out)
         return train, held_out
     images = data.build("folder", data_dir=config.eval_dir)
+    if any(name in _NO_CLASSES or name.endswith("_sem") for name in images.class_names):
+        raise ValueError(
+            "eval_dir: expected folders that are classes, or train and val with one folder a class "
+            f"in each. Received: {', '.join(images.class_names[:5])} in {config.eval_dir}, which "
+            "look like splits. Name one of them, or give --eval_maps_dir for class maps."
+        )
     if images.num_examples < 2:
         raise ValueError(
             f"eval_dir: expected two images or more. Received: {images.num_examples} in "
@@ -176,7 +186,9 @@ def _maps(config: Config) -> tuple[segmented.Source, segmented.Source] | None:
     """Opens the images with class maps to learn from and to score, where they are asked for."""
     if config.eval_maps_dir is None:
         return None
+    has_val = (Path(config.eval_maps_dir) / _SPLITS[1]).is_dir()
     train, held_out = (
-        segmented.build("png_maps", data_dir=config.eval_maps_dir, split=split) for split in _SPLITS
+        segmented.build("png_maps", data_dir=config.eval_maps_dir, split=split)
+        for split in ("train", "val" if has_val else "test")
     )
     return train, held_out

@@ -8,19 +8,21 @@ from typing import Any
 
 import keras
 
-from pcd_tf import inits
+from pcd_tf import atomic, inits
 from pcd_tf.configs.compare import Config
 from pcd_tf.configs.finetune import Config as FinetuneConfig
 from pcd_tf.jobs import _comparison as comparison
 from pcd_tf.jobs import finetune
 from pcd_tf.training import logs
+from pcd_tf.training.run_directory import FREE
 
 
 def run(config: Config) -> None:
     """Fine-tunes from each init with each seed; what comes out stands in WORKDIR/comparison.json.
 
     Runs of one seed differ in nothing but the backbone's weights: the heads start alike, and the
-    images come in the same order with the same augmentation. Finished runs are not repeated.
+    images come in the same order with the same augmentation. (But for mask_rcnn, whose input is
+    read in parallel: alike, not the same.) Finished runs are not repeated.
 
     Raises:
         ValueError: when the settings, the labels or an init do not fit.
@@ -29,8 +31,7 @@ def run(config: Config) -> None:
         run(Config(inits="random,runs/student", workdir="runs/compare", dataset="voc", ...))
     """
     config.validate()
-    for name in config.names:
-        inits.kind(name)  # refuses what is none, before anything long
+    started = _inits(config)
     workdir = Path(config.workdir)
     labels = _labels(config.names)
     runs: dict[str, list[comparison.Run]] = {name: [] for name in config.names}
@@ -41,19 +42,45 @@ def run(config: Config) -> None:
             folder = workdir / labels[name] / f"seed_{seed}"
             done = sum(len(of_init) for of_init in runs.values())
             print(f"\nRun {done + 1} of {total}: {name}, seed {seed}", flush=True)
-            runs[name].append(_one(config, name, seed, folder))
+            run = _one(config, name, seed, folder, started[name])
+            runs[name].append(run)
     metric = next(iter(runs.values()))[0].metric
     result = comparison.compare(runs, metric)
-    text = comparison.table(result)
-    workdir.joinpath("comparison.json").write_text(
-        json.dumps({"settings": dataclasses.asdict(config), **result}, indent=2) + "\n"
-    )
+    text = "\n\n".join([comparison.table(result), *_differences(started)])
+    content = {"settings": dataclasses.asdict(config), **result}
+    atomic.write_json(workdir / "comparison.json", content)
     workdir.joinpath("comparison.md").write_text(text + "\n")
     comparison.draw(runs, metric, workdir / "comparison.png")
     print(f"\n{text}\n\n  written   {workdir}/comparison.json, .md, .png")
 
 
-def _one(config: Config, name: str, seed: int, folder: Path) -> comparison.Run:
+def _inits(config: Config) -> dict[str, inits.Init]:
+    """Loads each init once, before anything long.
+
+    Raises:
+        ValueError: when one does not load, or "random" is another network than all others.
+    """
+    started = {name: inits.load(name, student=config.student) for name in config.names}
+    others = {init.architecture for name, init in started.items() if name != inits.RANDOM}
+    ours = started[inits.RANDOM].architecture if inits.RANDOM in started else None
+    if ours is not None and ours not in others:
+        raise ValueError(
+            f"student: expected the network of another init, {' or '.join(sorted(others))}, for "
+            f"random. Received: {config.student}: {ours}. Give the --student that they are."
+        )
+    return started
+
+
+def _differences(started: dict[str, inits.Init]) -> list[str]:
+    """Says so where not all inits are of one network."""
+    found = {init.architecture for init in started.values()}
+    if len(found) == 1:
+        return []
+    shown = "; ".join(f"{name}: {init.architecture}" for name, init in started.items())
+    return [f"Not all are of one network, so more than the weights differs. {shown}."]
+
+
+def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -> comparison.Run:
     """Fine-tunes once, unless that is done already."""
     results = folder / finetune.RESULTS
     if results.is_file():
@@ -69,12 +96,13 @@ def _one(config: Config, name: str, seed: int, folder: Path) -> comparison.Run:
         keras.backend.clear_session()
         gc.collect()
     content: dict[str, Any] = json.loads(results.read_text())
-    settings = json.loads((folder / "config.json").read_text())["settings"]
+    stored = json.loads((folder / "config.json").read_text())
+    settings = stored["settings"]
     different = [
         field.name
         for field in dataclasses.fields(Config)
         if field.name in settings
-        and field.name not in ("workdir", "seed")
+        and field.name not in FREE | {"seed"}
         and settings[field.name] != getattr(config, field.name)
     ]
     if different:
@@ -82,11 +110,24 @@ def _one(config: Config, name: str, seed: int, folder: Path) -> comparison.Run:
             f"Expected the runs of this comparison in {config.workdir}. Received: {folder}, with "
             f"other {', '.join(different)}. Name another --workdir."
         )
+    sha256 = content["init"]["sha256"]
+    if name != inits.RANDOM and sha256 != init.sha256:
+        raise ValueError(
+            f"Expected the runs of {name} as it is now in {config.workdir}. Received: {folder}, "
+            "which started from other weights. Name another --workdir, or remove that folder."
+        )
+    metric, num_examples = content["metric"], stored["num_examples"]
+    if content.get(metric) is None:
+        raise ValueError(
+            f"Expected a score {metric} in {results}. Received: none, as there was nothing to find."
+        )
+    epoch = config.global_batch_size / num_examples  # epochs a step
+    lines = logs.read(folder / "evaluations.jsonl")
     return comparison.Run(
         seed=seed,
-        metric=content["metric"],
+        metric=metric,
         scores={key: value for key, value in content.items() if isinstance(value, float)},
-        evaluations=logs.read(folder / "evaluations.jsonl"),
+        evaluations=[{**line, "epoch": line["step"] * epoch} for line in lines],
     )
 
 

@@ -1,7 +1,6 @@
 """Scores a frozen network by a probe."""
 
 import dataclasses
-import json
 import time
 from importlib import metadata
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 
 import keras
 
-from pcd_tf import __version__, data, inits, probes, segmented
+from pcd_tf import __version__, atomic, data, inits, probes, segmented
 from pcd_tf.configs.evaluate import Config
 from pcd_tf.training import devices
 
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn")
+
+_IMAGE_SIZE = 224  # pixels, where an init does not say: what published backbones are evaluated at
 
 
 def run(config: Config) -> dict[str, float]:
@@ -36,8 +37,9 @@ def run(config: Config) -> dict[str, float]:
     probe = probes.load(config.probe)
     train, held_out = _sources(config, probe)
     init = inits.load(config.init, student=config.student)
+    image_size = config.image_size or init.image_size or _IMAGE_SIZE
     network = probes.network(init.backbone, init.mean, init.std)
-    images = f"{held_out.num_examples} of {held_out.name}, {config.image_size} px"
+    images = f"{held_out.num_examples} of {held_out.name}, {image_size} px"
     if train is not None:
         images += f"; learns from {train.num_examples} of {train.name}"
     print(
@@ -48,7 +50,7 @@ def run(config: Config) -> dict[str, float]:
     )
     start = time.perf_counter()
     scores: dict[str, float] = probe.evaluate(
-        network, train, held_out, image_size=config.image_size, batch_size=config.batch_size
+        network, train, held_out, image_size=image_size, batch_size=config.batch_size
     )
     seconds = time.perf_counter() - start
     print(f"Done in {seconds:.0f} s: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
@@ -56,6 +58,7 @@ def run(config: Config) -> dict[str, float]:
         content = {
             "scores": scores,
             "settings": dataclasses.asdict(config),
+            "image_size": image_size,
             "init_kind": init.kind,
             "init_sha256": init.sha256,
             "num_train": None if train is None else train.num_examples,
@@ -63,7 +66,7 @@ def run(config: Config) -> dict[str, float]:
             "versions": {name: metadata.version(name) for name in _PACKAGES}
             | {"pcd_tf": __version__},
         }
-        Path(config.out).write_text(json.dumps(content, indent=2) + "\n")
+        atomic.write_json(config.out, content)
         print(f"  out       {config.out}")
     return scores
 

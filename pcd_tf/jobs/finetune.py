@@ -1,13 +1,11 @@
 """Trains a detector or a segmenter from a backbone, and evaluates it."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from pcd_tf import detectors, inits
+from pcd_tf import atomic, detectors, inits
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
@@ -60,8 +58,12 @@ def run(config: Config) -> None:
         f"  workdir   {config.workdir}",
         flush=True,
     )
-    directory.create(init_kind=init.kind, init_sha256=init.sha256, num_examples=num_examples)
-    scores = task.fit(init, strategy, directory)
+
+    def begin() -> None:
+        """Writes config.json; what is refused before leaves nothing behind."""
+        directory.create(init_kind=init.kind, init_sha256=init.sha256, num_examples=num_examples)
+
+    scores = task.fit(init, strategy, directory, begin)
     _conclude(task, config, init, directory, total_steps, scores)
 
 
@@ -84,28 +86,15 @@ def _conclude(
     task.draw(picture)
     tensorboard_images.show(picture, directory.tensorboard, step=step)
     for name, content in task.files().items():
-        _write(directory.path / name, content)
+        atomic.write_json(directory.path / name, content)
     directory.finish(
         model=config.model,
         init={"name": config.init, "kind": init.kind, "sha256": init.sha256},
         step=step,
         metric=task.metric,
-        **_without_nan(scores),
+        **scores,
     )
     shown = ", ".join(
         f"{name} {value:.3f}" for name, value in numbers(scores).items() if math.isfinite(value)
     )
     print(f"Done: {shown}.\n  results   {directory.result}\n  pictures  {directory.pictures}")
-
-
-def _without_nan(value: Any) -> Any:
-    """Puts null where there is nothing to score: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content) + "\n")
-    temporary.replace(path)

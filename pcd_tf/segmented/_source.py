@@ -11,7 +11,6 @@ from PIL import Image
 from pcd_tf.data import decode
 
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
-MAX_CLASSES = IGNORED  # ids are 0..254
 
 
 class Source(abc.ABC):

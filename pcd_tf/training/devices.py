@@ -61,6 +61,11 @@ def check_batch(strategy: Strategy, global_batch_size: int, *, least: int = 2) -
         )
 
 
+def count() -> int:
+    """How many GPUs there are; 0 without."""
+    return len(_physical("GPU"))
+
+
 def compiles(strategy: Strategy) -> bool:
     """Whether the step is compiled by XLA: on one GPU.
 

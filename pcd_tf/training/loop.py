@@ -87,7 +87,8 @@ def train(
                 checkpoints.save(done)
             if not stop and ends_at(done):
                 break
-            if stop and not is_last:
+            stop = stop or asked_to_stop()
+            if stop and (not is_last or evaluate is not None):
                 raise KeyboardInterrupt
     return values
 

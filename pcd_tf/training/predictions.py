@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-_IGNORED = 255
+from pcd_tf.segmented import IGNORED
+
 _SIDE = 3.0  # inches of an image
 
 
@@ -83,14 +84,14 @@ def draw_class_maps(shown: Sequence[ClassMaps], class_names: Sequence[str], path
     for row, one in zip(axes, shown, strict=True):
         row[0].imshow(one.image)
         for axis, classes in ((row[1], one.true), (row[2], one.found)):
-            known = np.where(classes == _IGNORED, 0, classes)
+            known = np.where(classes == IGNORED, 0, classes)
             picture = colours[known]
-            picture[classes == _IGNORED] = 1.0  # white
+            picture[classes == IGNORED] = 1.0  # white
             axis.imshow(picture, interpolation="nearest")
     for axis, title in zip(axes[0], ("image", "true", "found"), strict=True):
         axis.set_title(title)
-    used = sorted({int(x) for one in shown for x in np.unique([*one.true.flat, *one.found.flat])})
-    patches = [Patch(color=colours[x], label=class_names[x]) for x in used if x != _IGNORED]
+    used = sorted({int(x) for one in shown for x in np.union1d(one.true, one.found)})
+    patches = [Patch(color=colours[x], label=class_names[x]) for x in used if x != IGNORED]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=7)
     _save(figure, path)
 

@@ -8,12 +8,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pcd_tf import atomic
 from pcd_tf.settings import Settings
 
 _CONFIG = "config.json"
-_PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "keras-cv",
+    "tf-models-official",
+    "tf_keras",
+    "pycocotools",
+    "numpy",
+)
 # Settings that may change when a run is resumed: they change how it runs, not what it computes.
-_FREE = frozenset(
+FREE = frozenset(
     {"workdir", "log_every_steps", "checkpoint_every_steps", "strategy", "num_virtual_devices"}
 )
 
@@ -76,11 +86,11 @@ class RunDirectory:
             | {"python": sys.version.split()[0]},
             "git_revision": _git_revision(),
         }
-        _write(self.path / _CONFIG, content)
+        atomic.write_json(self.path / _CONFIG, content)
 
     def finish(self, **result: Any) -> None:
         """Marks the run as finished: a finished run is not trained on."""
-        _write(self.result, result)
+        atomic.write_json(self.result, result)
 
     def _check_same(self) -> None:
         if self.result.is_file():
@@ -96,7 +106,7 @@ class RunDirectory:
             )
         self._refuse_changes(
             self._defaults | earlier["settings"],  # a setting newer than the run had its default
-            {name: value for name, value in self._settings.items() if name not in _FREE},
+            {name: value for name, value in self._settings.items() if name not in FREE},
         )
 
     def _refuse_changes(self, earlier: dict[str, Any], now: dict[str, Any]) -> None:
@@ -125,13 +135,6 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path.name} is not that of a run. Name another --workdir."
         )
     return content
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
 
 
 def _git_revision() -> str | None:

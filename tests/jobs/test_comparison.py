@@ -9,7 +9,9 @@ from pcd_tf.jobs import _comparison as comparison
 
 def runs(values, metric="AP"):
     return [
-        comparison.Run(seed, metric, {metric: value, "AP50": 2 * value}, [{"step": 5, "AP": value}])
+        comparison.Run(
+            seed, metric, {metric: value, "AP50": 2 * value}, [{"epoch": 5, "AP": value}]
+        )
         for seed, value in enumerate(values)
     ]
 

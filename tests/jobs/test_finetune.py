@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+import main
+from pcd_tf import inits, students, teachers
 from pcd_tf.configs.compare import Config as CompareConfig
 from pcd_tf.configs.finetune import Config
 from pcd_tf.jobs import compare, finetune
@@ -148,25 +152,42 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
         folder = Path(chosen.workdir)
         folder.mkdir(parents=True)
         score = 0.5 + 0.1 * chosen.seed if chosen.init == student else 0.3 + 0.1 * chosen.seed
-        (folder / "results.json").write_text(json.dumps({"metric": "mIoU", "mIoU": score}))
-        (folder / "config.json").write_text(json.dumps({"settings": dataclasses.asdict(chosen)}))
+        init = {"sha256": inits.load(chosen.init, student=chosen.student).sha256}
+        results = {"metric": "mIoU", "mIoU": score, "init": init}
+        (folder / "results.json").write_text(json.dumps(results))
+        stored = {"settings": dataclasses.asdict(chosen), "num_examples": 4}
+        (folder / "config.json").write_text(json.dumps(stored))
 
     monkeypatch.setattr(finetune, "run", stand_in)
     shared = dataclasses.asdict(config(tmp_path, maps, student))
     for name in ("init", "export", "seed"):
         del shared[name]
-    settings = CompareConfig(**shared, inits=f"random,{student}", seeds=2)
+    other = tmp_path / "other"
+    other.mkdir()
+    tiny_run.write(other, image_size=32)
+    weights = students.load(other / "student")
+    weights.trainable_variables[0].assign(0.0 * weights.trainable_variables[0])
+    shutil.rmtree(other / "student")
+    (other / "student").mkdir()
+    students.save(weights, other / "student")
+    settings = CompareConfig(**shared, inits=f"{other},{student}", seeds=2)
     compare.run(settings)
     assert [(x.init, x.seed) for x in asked] == [(i, s) for s in (0, 1) for i in settings.names]
     first = dataclasses.replace(asked[0], init="", workdir="")
     assert first == dataclasses.replace(asked[1], init="", workdir="")
     result = json.loads((tmp_path / "comparison.json").read_text())
     assert result["inits"][student]["scores"]["mIoU"]["mean"] == pytest.approx(0.55)
-    assert f"{student} is better than random: mIoU +0.2000" in capsys.readouterr().out
+    assert f"{student} is better than {other}: mIoU +0.2000" in capsys.readouterr().out
     compare.run(settings)
     assert len(asked) == 4
     with pytest.raises(ValueError, match="with other learning_rate. Name another --workdir"):
         compare.run(dataclasses.replace(settings, learning_rate=0.5))
+    shutil.rmtree(other / "student")
+    shutil.copytree(Path(student) / "student", other / "student")
+    with pytest.raises(ValueError, match="which started from other weights. Name another"):
+        compare.run(settings)
+    with pytest.raises(ValueError, match=r"student: expected the network of another init, ResNet"):
+        compare.run(dataclasses.replace(settings, inits=f"random,{student}"))
 
 
 @pytest.mark.parametrize(
@@ -179,11 +200,12 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
         ({"train_annotations": "a.json"}, "train_annotations: dataset=png_maps has no use for it"),
         ({"model": "retina"}, r"model: expected one of .*Did you mean 'retinanet'\?"),
         (
-            {"model": "mask_rcnn", "dataset": "synthetic", "data_dir": None, "schedule": "cosine"},
-            "schedule: mask_rcnn has the schedule step alone",
+            {"model": "mask_rcnn", "dataset": "synthetic", "data_dir": None, "image_size": 96},
+            "image_size: mask_rcnn wants a multiple of 64",
         ),
         ({"warmup_epochs": 3.0}, "warmup_epochs: expected a warm-up shorter than the run"),
         ({"eval_split": "dev"}, "no directory .*/dev"),
+        ({"eval_split": "train"}, "eval_split: expected other images than those trained on"),
         ({"init": "runs/nowhere"}, "'runs/nowhere', which does not exist"),
     ],
 )
@@ -200,7 +222,7 @@ def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, st
     content = json.loads((Path(boxes) / "instances_train.json").read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
-    with pytest.raises(ValueError, match="Expected objects to learn from .* 4 images without any"):
+    with pytest.raises(ValueError, match="Expected objects in .* 4 images without any"):
         finetune.run(dataclasses.replace(asked, train_annotations=str(path)))
 
 
@@ -211,3 +233,31 @@ def test_classes_must_be_the_same_in_both_splits(tmp_path, boxes, student):
     asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
     with pytest.raises(ValueError, match="same classes in both splits. Received: square in .*disc"):
         finetune.run(dataclasses.replace(asked, eval_annotations=str(path)))
+
+
+@pytest.mark.parametrize("model", ["retinanet", "fcn"])
+def test_a_backbone_that_does_not_fit_leaves_nothing_behind(tmp_path, maps, boxes, model):
+    """So that the corrected command finds a new workdir."""
+    images = keras.Input((None, None, 3))
+    patches = keras.Model(images, keras.layers.Conv2D(8, 16, strides=16)(images), name="patches")
+    head = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    teachers.Teacher("toy", patches, head).save(tmp_path / "teacher")
+    asked = config(tmp_path / "run", maps, str(tmp_path / "teacher"))
+    if model == "retinanet":
+        changes = {"model": model, "dataset": "coco_json", "data_dir": boxes}
+        asked = dataclasses.replace(asked, **changes)
+    with pytest.raises(ValueError, match="patches.* with P4"):
+        finetune.run(asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_runs_it_and_says_what_is_not_finite(tmp_path, maps, student, capsys):
+    """A rate beyond all measure: the run stops, and what it learnt before is kept."""
+    arguments = [
+        *("finetune", "--model=fcn", f"--init={student}", "--dataset=png_maps"),
+        *(f"--data_dir={maps}", "--image_size=32", "--global_batch_size=2", "--num_steps=30"),
+        *("--learning_rate=1e30", "--noexport", f"--workdir={tmp_path / 'run'}"),
+    ]
+    assert main.main(arguments) == 2
+    assert "Not finite at step" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.json").exists()
