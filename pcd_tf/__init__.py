@@ -27,7 +27,21 @@ _PUBLIC = {
     "ProjectionHead": "pcd_tf.layers",
     "SpatialAdaptor": "pcd_tf.layers",
 }
-_PACKAGES = ("configs", "data", "layers", "models", "students", "teachers")
+_PACKAGES = (
+    "annotated",
+    "configs",
+    "data",
+    "detectors",
+    "inits",
+    "layers",
+    "models",
+    "objectives",
+    "probes",
+    "segmented",
+    "segmenters",
+    "students",
+    "teachers",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_PACKAGES]
 

@@ -91,7 +91,8 @@ def run(config: Config) -> None:
     for picture in sorted(directory.pictures.glob("*.png")):
         tensorboard_images.show(picture, directory.tensorboard, step=int(lines[-1]["step"]))
     if best is not None and best["step"] is not None:
-        print(f"  best      {best['metric']} {best['value']:.4g} at step {best['step']}")
+        kept = f"{best['metric']} {best['value']:.4g} at step {best['step']}"
+        print(f"  best      {kept}; the pictures show the last one")
     print(
         f"  student   {directory.path / 'student'}\n"
         f"  next      main.py export --workdir={config.workdir} --format=saved_model --out=DIR"

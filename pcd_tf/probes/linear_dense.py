@@ -50,11 +50,14 @@ def evaluate(
             f"{train.class_names[:5]}, {held_out.class_names[:5]}."
         )
     size = {"image_size": image_size, "batch_size": batch_size}
-    maps, labels = [], []
+    maps, labels = np.zeros((0,), np.float32), []
     for batch in _batches(train, size):
-        maps.append(network(batch["images"]))  # [b, h, w, C]
-        labels.append(_sampled(batch["maps"], maps[-1].shape[1:3]))  # [b, P h, P w]
-    classify = fit(np.concatenate(maps), np.concatenate(labels), len(train.class_names))
+        found = network(batch["images"])  # [b, h, w, C]
+        if not len(maps):
+            maps = np.zeros((train.num_examples, *found.shape[1:]), np.float32)
+        maps[batch["index"]] = found
+        labels.append(_sampled(batch["maps"], found.shape[1:3]))  # [b, P h, P w]
+    classify = fit(maps, np.concatenate(labels), len(train.class_names))
     matrix = segmentation.ConfusionMatrix(train.class_names)
     for batch in _batches(held_out, size):
         logits = tf.image.resize(classify(network(batch["images"])), (image_size, image_size))
@@ -79,7 +82,10 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
     """
     if not (labels != segmented.IGNORED).any():
         raise ValueError("Expected training pixels with a class. Received: none; all are ignored.")
-    mean, deviation = maps.mean(axis=(0, 1, 2)), maps.std(axis=(0, 1, 2))  # [C]
+    mean = maps.mean(axis=(0, 1, 2))  # [C]
+    # Image by image, as the maps may be all that memory holds.
+    squares = [np.square(one - mean).mean(axis=(0, 1)) for one in maps]
+    deviation = np.sqrt(np.mean(squares, axis=0))  # [C]
     deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, 1.0)
     dense = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32")
     dense.build(maps.shape)

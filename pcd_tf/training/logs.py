@@ -72,6 +72,10 @@ class Logs:
         self._waited += waited
         self._bar.update()
 
+    def restart_clock(self) -> None:
+        """Leaves out of the speed what has passed since the last line: an evaluation, say."""
+        self._last_time, self._waited = time.perf_counter(), 0.0
+
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes the values of a step everywhere, with the speed since the last time."""
         now = time.perf_counter()

@@ -60,8 +60,11 @@ def train(
     def ends_at(done: int) -> bool:
         if evaluate is None or evaluate_every is None or not done:
             return False
-        is_due = done % evaluate_every == 0 or done == steps.stop
-        return is_due and evaluate(done)
+        if done % evaluate_every and done != steps.stop:
+            return False
+        ends = evaluate(done)
+        logs.restart_clock()
+        return ends
 
     if ends_at(steps.start):
         return values
