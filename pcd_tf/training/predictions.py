@@ -59,7 +59,7 @@ class ClassMaps:
 def draw_boxes(shown: Sequence[Boxes], class_names: Sequence[str], path: Path) -> None:
     """Draws a row for each image: true boxes on the left, found ones with scores on the right."""
     colours = _colours(len(class_names))
-    figure = Figure(figsize=(2 * _SIDE, _SIDE * len(shown)), layout="tight")
+    figure = Figure(figsize=(2 * _SIDE, _height(shown)), layout="tight")
     axes = figure.subplots(len(shown), 2, squeeze=False)
     for (left, right), one in zip(axes, shown, strict=True):
         labels = [class_names[label] for label in one.true_classes]
@@ -79,7 +79,7 @@ def draw_boxes(shown: Sequence[Boxes], class_names: Sequence[str], path: Path) -
 def draw_class_maps(shown: Sequence[ClassMaps], class_names: Sequence[str], path: Path) -> None:
     """Draws a row for each image: the image, its true classes, those found; with a legend."""
     colours = _colours(len(class_names))
-    figure = Figure(figsize=(3 * _SIDE, _SIDE * len(shown) + 0.6), layout="constrained")
+    figure = Figure(figsize=(3 * _SIDE, _height(shown) + 0.6), layout="constrained")
     axes = figure.subplots(len(shown), 3, squeeze=False)
     for row, one in zip(axes, shown, strict=True):
         row[0].imshow(one.image)
@@ -119,6 +119,12 @@ def _label(axis: Axes, boxes: npt.NDArray[np.floating], labels: Sequence[str]) -
     for (x1, y1, *_), label in zip(boxes, labels, strict=True):
         style = {"facecolor": "black", "alpha": 0.5, "pad": 0.5, "edgecolor": "none"}
         axis.text(x1, y1, label, color="white", fontsize=6, va="bottom", bbox=style, clip_on=True)
+
+
+def _height(shown: Sequence[Boxes] | Sequence[ClassMaps]) -> float:
+    """Inches for a row of each image, as high as the highest of one width."""
+    shapes = [one.image.shape for one in shown]
+    return _SIDE * len(shapes) * max((shape[0] / shape[1] for shape in shapes), default=1.0) + 0.4
 
 
 def _colours(count: int) -> npt.NDArray[np.floating]:
