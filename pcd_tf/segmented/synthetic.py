@@ -27,7 +27,8 @@ class SyntheticMaps(Source):
 
     def __init__(self, seed: int, split: str) -> None:
         scenes = SyntheticSource(seed, split=split)
-        super().__init__(scenes.name, NUM_EXAMPLES[split], ["background", *scenes.class_names])
+        number = min(NUM_EXAMPLES[split], scenes.num_examples)
+        super().__init__(scenes.name, number, ["background", *scenes.class_names])
         self._scenes = scenes
         # Image and map of one are asked for in turn.
         self._example = functools.lru_cache(maxsize=16)(scenes.example)

@@ -62,7 +62,7 @@ class ToyDifficult(ToyObjects):
         yield 0, {"image": picture(0), "objects": written}
 
 
-class ToyPictures(ToyObjects):
+class ToyBare(ToyObjects):
     """No objects."""
 
     def _info(self):
@@ -133,7 +133,7 @@ def test_names_of_voc(data_dir):
 
 def test_what_cannot_be_used_is_named(data_dir, tmp_path):
     with pytest.raises(ValueError, match="a feature `objects` with `bbox` and `label`"):
-        build(data_dir, "toy_pictures")
+        build(data_dir, "toy_bare")
     with pytest.raises(ValueError, match="Expected tfds_name, such as"):
         annotated.build("tfds", data_dir=data_dir, split="train")
     with pytest.raises(ValueError, match="Expected a split of toy_objects/1.0.0: train"):

@@ -91,8 +91,8 @@ def lines_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_pictures(workdir):
-    names = ("curves.png", "principal_components.png", "similarity.png")
+def assert_pictures(workdir, *more):
+    names = ("curves.png", "principal_components.png", "similarity.png", *more)
     assert names_in(workdir / "pictures") == set(names)
     for name in names:
         with Image.open(workdir / "pictures" / name) as image:
@@ -146,7 +146,7 @@ def test_distill_leaves_a_student_that_is_the_models_backbone(distilled):
     expected = {"loss", "retrieval_top1", "positive_cosine", "feature_spread", "learning_rate"}
     assert expected <= lines[0].keys()
     assert all(0 <= line["data_wait"] <= 1 for line in lines)
-    assert_pictures(workdir)
+    assert_pictures(workdir, "receptive_field.png")
 
     student = keras_hub.models.Backbone.from_preset(str(workdir / "student"), dtype="float32")
     for saved, trained in zip(student.weights, model.backbone.weights, strict=True):
@@ -233,4 +233,4 @@ def test_the_two_jobs_run_mirrored_in_one_process(pretrained, tmp_path, monkeypa
         )
         assert main.main(arguments) == 0
         assert len(lines_of(tmp_path / pairing)) == 3
-        assert_pictures(tmp_path / pairing)
+        assert_pictures(tmp_path / pairing, "receptive_field.png")

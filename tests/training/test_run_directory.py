@@ -32,7 +32,7 @@ def test_opening_writes_nothing_and_creating_writes_the_config(tmp_path):
     assert content["settings"] == dataclasses.asdict(config(tmp_path, seed=4))
     assert content["mean"] == [1.0, 2.0, 3.0]
     assert content["std"] == [4.0, 5.0, 6.0]
-    assert {"tensorflow", "keras", "keras-hub", "numpy", "python"} == content["versions"].keys()
+    assert {"tensorflow", "keras", "keras-hub", "keras-cv", "python"} < content["versions"].keys()
     assert "git_revision" in content
     assert directory.metrics.parent == directory.checkpoints.parent == tmp_path / "run"
 
