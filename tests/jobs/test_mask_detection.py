@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def config(workdir, student, **changes):
 
 def test_it_is_told_the_recipe_and_its_scores_are_joined(tmp_path, student, monkeypatch, capsys):
     module = importlib.import_module("pcd_tf.detectors.mask_rcnn")
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def stand_in(init, train_source, eval_source, settings, workdir, *, log, evaluated):
         """Learns nothing, and tells what a training would."""
