@@ -301,6 +301,7 @@ def test_two_replicas_train_as_one_device(pairing, two_replicas):
     assert replica_values(two_replicas, mirrored.queue.next_place) == [5 * 8 % toys.QUEUE_SIZE] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["image_contrastive", "feature_mse"])
 def test_two_replicas_train_as_one_device_for_any_objective(objective, two_replicas):
     settings = {"pairing": "aligned", "objective": objective}
