@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pcd_tf import annotated, detectors, segmented, segmenters, students
+from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._run import RunConfig
 from pcd_tf.settings import Conflict, setting, with_default
 
@@ -85,20 +86,19 @@ class FinetuningConfig(RunConfig):
         source="[ours]",
         choices=tuple(sorted({*annotated.names(), *segmented.names()})),
     )
-    data_dir: str | None = setting(
+    data_dir: str | None = with_default(
+        ImagesConfig,
+        "data_dir",
         None,
+        source="[ours]",
         help="Where the images are; with tfds, where TensorFlow Datasets keeps its files.",
-        group="data",
-        source="[ours]",
-        unit="directory",
-        when_none="none; with tfds, its own directory",
     )
-    tfds_name: str | None = setting(
+    tfds_name: str | None = with_default(
+        ImagesConfig,
+        "tfds_name",
         None,
-        help="Name in TensorFlow Datasets: coco/2017, voc/2012 and the like.",
-        group="data",
         source="[ours]",
-        when_none="none",
+        help="Name in TensorFlow Datasets: coco/2017, voc/2012 and the like.",
     )
     train_split: str = setting(
         "train",

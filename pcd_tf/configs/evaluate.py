@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcd_tf import data, segmented, students
+from pcd_tf import data, segmented
+from pcd_tf.configs._finetuning import FinetuningConfig
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.settings import Conflict, setting, with_default
 
@@ -34,13 +35,7 @@ class Config(ImagesConfig):
         group="model",
         source="[ours]",
     )
-    student: str = setting(
-        "resnet18",
-        help="The network of --init=random.",
-        group="model",
-        source="[paper]",
-        choices=tuple(name for name in students.names() if name != "custom"),
-    )
+    student: str = with_default(FinetuningConfig, "student", "resnet18", source="[paper]")
     dataset: str = setting(
         "folder",
         help="Labelled images. folder: DIR/SPLIT/CLASS/NAME.jpg; tfds: TensorFlow Datasets; "
@@ -50,18 +45,14 @@ class Config(ImagesConfig):
         source="[ours]",
         choices=tuple(sorted({*data.names(), *segmented.names()})),
     )
-    train_split: str = setting(
+    train_split: str = with_default(
+        FinetuningConfig,
+        "train_split",
         "train",
+        source="[ours]",
         help="The split that the probe learns from; pixel_retrieval needs none.",
-        group="data",
-        source="[ours]",
     )
-    eval_split: str = setting(
-        "val",
-        help="The split that is scored.",
-        group="data",
-        source="[ours]",
-    )
+    eval_split: str = with_default(FinetuningConfig, "eval_split", "val", source="[ours]")
     image_size: int | None = setting(
         None,
         help="Height and width of the images: their central square; for linear_dense they are "

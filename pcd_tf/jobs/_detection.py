@@ -1,6 +1,6 @@
 """Detection as a fine-tuning job sees it: data, model, scores, pictures, export."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from pcd_tf import annotated, detectors
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs import _fitting
-from pcd_tf.training import devices, predictions
-from pcd_tf.training.run_directory import RunDirectory
+from pcd_tf.training import predictions
 
+_NUM_SHOWN = 8  # images of a picture
 _SHOWN_SCORE = 0.3  # least score of a box that is drawn
 
 
-class Detection:
+class Detection(_fitting.Task):
     """A detector's training and evaluation images, and what is done with them.
 
     Args:
@@ -32,9 +32,11 @@ class Detection:
     metric = "AP"
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self.train = self._open(config.train_split, config.train_annotations)
-        self.held_out = self._open(config.eval_split, config.eval_annotations)
+        super().__init__(
+            config,
+            self._open(config, config.train_split, config.train_annotations),
+            self._open(config, config.eval_split, config.eval_annotations),
+        )
         if self.train.class_names != self.held_out.class_names:
             raise ValueError(
                 "Expected the same classes in both splits. Received: "
@@ -48,25 +50,7 @@ class Detection:
                     f"{source.num_examples} images without any but crowds. Is it the right "
                     "annotation file?"
                 )
-        # On one device, whatever trains: what one replica takes.
-        replicas = max(1, config.num_virtual_devices, devices.count())
-        self._batch_size = max(1, config.global_batch_size // replicas)
         self.found: list[dict[str, Any]] = []  # by the last evaluation, COCO's results format
-
-    @property
-    def num_examples(self) -> int:
-        """How many images are trained on."""
-        return self.train.num_examples
-
-    def fit(
-        self,
-        init: Init,
-        strategy: devices.Strategy,
-        directory: RunDirectory,
-        begin: Callable[[], None],
-    ) -> dict[str, Any]:
-        """Trains to the end of the run and returns the last scores."""
-        return _fitting.fit(self, init, self._config, strategy, directory, begin)
 
     def build(self, init: Init) -> keras.Model:
         """Builds the detector on an init's backbone."""
@@ -105,14 +89,13 @@ class Detection:
         """Gives what the last evaluation found, in COCO's results format: file name -> content."""
         return {"detections.json": self.found}
 
-    def draw(self, path: Path, *, num_images: int = 8) -> None:
-        """Draws what the last evaluation found beside what is there."""
+    def draw(self, path: Path) -> None:
         by_image: dict[int, list[dict[str, Any]]] = {}
         for result in self.found:
             if result["score"] >= _SHOWN_SCORE:
                 by_image.setdefault(result["image_id"], []).append(result)
         total = self.held_out.num_examples
-        count = min(num_images, total)
+        count = min(_NUM_SHOWN, total)
         shown = []
         for index in (place * total // count for place in range(count)):
             results = by_image.get(self.held_out.image_id(index), [])
@@ -140,8 +123,8 @@ class Detection:
             lines.append(f"  {title:<9} {source.num_examples} images of {source.name}: {counts}")
         return "\n".join(lines)
 
-    def _open(self, split: str, annotations: str | None) -> annotated.Source:
-        config = self._config
+    @staticmethod
+    def _open(config: Config, split: str, annotations: str | None) -> annotated.Source:
         return annotated.build(
             config.dataset,
             data_dir=config.data_dir,

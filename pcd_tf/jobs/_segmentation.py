@@ -1,6 +1,5 @@
 """Semantic segmentation as a fine-tuning job sees it: data, model, scores, pictures, export."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ from pcd_tf.configs.finetune import Config
 from pcd_tf.evaluation.segmentation import ConfusionMatrix
 from pcd_tf.inits import Init
 from pcd_tf.jobs import _fitting
-from pcd_tf.training import devices, predictions
-from pcd_tf.training.run_directory import RunDirectory
+from pcd_tf.training import predictions
 
 _NUM_SHOWN = 8  # images of a picture
 
 
-class Segmentation:
+class Segmentation(_fitting.Task):
     """A segmenter's training and evaluation images, and what is done with them.
 
     Args:
@@ -31,33 +29,15 @@ class Segmentation:
     metric = "mIoU"
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self.train, self.held_out = (
+        train, held_out = (
             segmented.build(config.dataset, split=split, data_dir=config.data_dir)
             for split in (config.train_split, config.eval_split)
         )
+        super().__init__(config, train, held_out)
 
-        # On one device, whatever trains: what one replica takes.
-        replicas = max(1, config.num_virtual_devices, devices.count())
-        self._batch_size = max(1, config.global_batch_size // replicas)
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}
-
-    @property
-    def num_examples(self) -> int:
-        """How many images are trained on."""
-        return self.train.num_examples
-
-    def fit(
-        self,
-        init: Init,
-        strategy: devices.Strategy,
-        directory: RunDirectory,
-        begin: Callable[[], None],
-    ) -> dict[str, Any]:
-        """Trains to the end of the run and returns the last scores."""
-        return _fitting.fit(self, init, self._config, strategy, directory, begin)
 
     def build(self, init: Init) -> keras.Model:
         """Builds the segmenter on an init's backbone."""
@@ -93,10 +73,6 @@ class Segmentation:
             if index in self._shown:
                 self._shown[index] = classes
         return matrix.scores()
-
-    def files(self) -> dict[str, Any]:
-        """Gives further files of the last evaluation: none."""
-        return {}
 
     def draw(self, path: Path) -> None:
         """Draws the classes that the last evaluation found beside the true ones."""

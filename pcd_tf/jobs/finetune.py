@@ -9,15 +9,13 @@ from pcd_tf import atomic, detectors, inits
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
-from pcd_tf.jobs._fitting import numbers
+from pcd_tf.jobs._fitting import Task, numbers
 from pcd_tf.jobs._mask_detection import MaskDetection
 from pcd_tf.jobs._segmentation import Segmentation
 from pcd_tf.training import devices, tensorboard_images
 from pcd_tf.training.run_directory import RunDirectory
 
 RESULTS = "results.json"
-
-Task = Detection | MaskDetection | Segmentation
 
 
 def run(config: Config) -> None:

@@ -81,13 +81,13 @@ def test_it_is_told_the_recipe_and_its_scores_are_joined(tmp_path, student, monk
 
 
 def test_images_without_masks_are_refused_and_nothing_is_written(tmp_path, student, monkeypatch):
-    def without_masks(self, split, annotations):
-        source = opened(self, split, annotations)
+    def without_masks(*arguments):
+        source = opened(*arguments)
         source.has_masks = False
         return source
 
     opened = MaskDetection._open
-    monkeypatch.setattr(MaskDetection, "_open", without_masks)
+    monkeypatch.setattr(MaskDetection, "_open", staticmethod(without_masks))
     with pytest.raises(ValueError, match=r"a mask for each object.*Use --model=retinanet"):
         finetune.run(config(tmp_path / "run", student))
     assert not (tmp_path / "run").exists()
