@@ -69,7 +69,7 @@ def draw(fields: Mapping[str, npt.NDArray[np.floating]], path: Path) -> None:
         fields: by title, float (S, S).
         path: PNG file.
     """
-    figure = Figure(figsize=(3.2 * len(fields), 3.5), layout="tight")
+    figure = Figure(figsize=(3.2 * len(fields), 4.0), layout="constrained")
     axes = figure.subplots(1, len(fields), squeeze=False)[0]
     for axis, (title, field) in zip(axes, fields.items(), strict=True):
         # The root lets the faint rim be seen, as in the figures of the source.
