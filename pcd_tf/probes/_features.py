@@ -88,6 +88,29 @@ def pooled(network: Network, source: data.Source, *, image_size: int, batch_size
     return features
 
 
+def pooled_pair(
+    network: Network,
+    train: data.Source,
+    held_out: data.Source,
+    *,
+    image_size: int,
+    batch_size: int,
+) -> tuple[Features, Features]:
+    """Computes `pooled` of two sources with the same classes."""
+    check_classes(train, held_out)
+    ours, theirs = (
+        pooled(network, source, image_size=image_size, batch_size=batch_size)
+        for source in (train, held_out)
+    )
+    return ours, theirs
+
+
+def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Brings vectors (..., C) to length 1; zero vectors stay zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)
+
+
 def check_classes(train: data.Source, held_out: data.Source) -> None:
     """Refuses two sources that have not the same classes, two at least, before anything long."""
     for source in (train, held_out):

@@ -1,7 +1,6 @@
 """`--probe=knn`: an image has the class of the training images most like it."""
 
 import numpy as np
-import numpy.typing as npt
 
 from pcd_tf import data
 from pcd_tf.probes import _features
@@ -20,18 +19,10 @@ _BLOCK = 512  # held-out images compared at a time, for memory
 
 
 def evaluate(
-    network: Network,
-    train: data.Source,
-    held_out: data.Source,
-    *,
-    image_size: int,
-    batch_size: int,
+    network: Network, train: data.Source, held_out: data.Source, **size: int
 ) -> dict[str, float]:
-    """Scores the pooled features of a network; see `score`."""
-    _features.check_classes(train, held_out)
-    size = {"image_size": image_size, "batch_size": batch_size}
-    parts = (_features.pooled(network, source, **size) for source in (train, held_out))
-    return score(*parts)
+    """Scores pooled features; `size` is image_size and batch_size; see `score`."""
+    return score(*_features.pooled_pair(network, train, held_out, **size))
 
 
 def score(
@@ -54,7 +45,7 @@ def score(
         score(pooled(network, train, ...), pooled(network, val, ...))["knn_top1"]
     """
     neighbours = min(num_neighbours, len(train.labels))
-    ours, theirs = _unit(train.vectors), _unit(held_out.vectors)
+    ours, theirs = _features.unit(train.vectors), _features.unit(held_out.vectors)
     num_classes = len(train.class_names)
     places = []  # of the right class in the order of the votes
     for start in range(0, len(theirs), _BLOCK):
@@ -72,8 +63,3 @@ def score(
     if num_classes > 5:
         scores["knn_top5"] = float((found < 5).mean())
     return {**scores, "knn_chance": float(np.bincount(held_out.labels).max() / len(found))}
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)

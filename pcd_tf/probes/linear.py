@@ -19,18 +19,10 @@ _MOST_ITERATIONS = 2000  # of L-BFGS
 
 
 def evaluate(
-    network: Network,
-    train: data.Source,
-    held_out: data.Source,
-    *,
-    image_size: int,
-    batch_size: int,
+    network: Network, train: data.Source, held_out: data.Source, **size: int
 ) -> dict[str, float]:
-    """Scores the pooled features of a network; see `score`."""
-    _features.check_classes(train, held_out)
-    size = {"image_size": image_size, "batch_size": batch_size}
-    parts = (_features.pooled(network, source, **size) for source in (train, held_out))
-    return score(*parts)
+    """Scores pooled features; `size` is image_size and batch_size; see `score`."""
+    return score(*_features.pooled_pair(network, train, held_out, **size))
 
 
 def score(train: Features, held_out: Features) -> dict[str, float]:

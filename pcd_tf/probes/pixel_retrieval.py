@@ -96,7 +96,7 @@ def score(
     """
     batch, height, width, channels = second.shape
     targets = _targets(boxes, flips, first.shape[1:3], (height, width))  # [B, H * W]
-    queries, keys = (_unit(maps.reshape(batch, -1, channels)) for maps in (first, second))
+    queries, keys = (_features.unit(maps.reshape(batch, -1, channels)) for maps in (first, second))
     found, own, count = 0, 0, 0
     for i in range(batch):
         asked = targets[i] >= 0
@@ -136,8 +136,3 @@ def _targets(
 def _flipped(points: npt.NDArray[Any], flips: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     x = np.where(flips[:, None], 1.0 - points[..., 1], points[..., 1])
     return np.stack([np.broadcast_to(points[..., 0], x.shape), x], axis=-1)
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)

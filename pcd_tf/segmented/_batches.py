@@ -57,21 +57,22 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
 
     Returns:
         a dataset of dicts: "images" uint8 (B, S, S, 3); "maps" uint8 (B, S, S), IGNORED where
-        padded; "index" int64 (B,), which image; "size" int32 (B, 2), height and width inside. The
-        last batch may hold fewer.
+        padded; "index" int64 (B,), which image; "size" int32 (B, 2), height and width inside;
+        "original" int32 (B, 2), those of the image itself. The last batch may hold fewer.
     """
 
     def make(index: np.ndarray) -> tuple[*_Pair, npt.NDArray[np.int32]]:
         image, classes = source.image(int(index)), source.semantic_map(int(index))
         height, width = _fitted(classes.shape, image_size)
         resized = _resized(image, classes, (height, width))
-        size = np.array([height, width], np.int32)
-        return *_padded(*resized, image_size), size
+        sizes = np.array([(height, width), classes.shape], np.int32)  # (2, 2)
+        return *_padded(*resized, image_size), sizes
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        *pair, size = tf.numpy_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
-        size = tf.ensure_shape(size, (2,))
-        return {**_typed(pair, image_size), "index": index, "size": size}
+        *pair, sizes = tf.numpy_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
+        size, original = tf.unstack(tf.ensure_shape(sizes, (2, 2)))
+        more = {"index": index, "size": size, "original": original}
+        return {**_typed(pair, image_size), **more}
 
     examples = tf.data.Dataset.range(source.num_examples)
     examples = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
