@@ -54,7 +54,7 @@ def _prepare_environment() -> None:
     """Settles what TensorFlow and Keras read from the environment when they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On CPUs without AVX-512 TensorFlow leaves oneDNN off, and its own gradient of a convolution
-    # over few pixels is slow: ResNet-18, 128 images of 64 px, 5.1 s without and 1.2 s with it.
+    # over few pixels is slow: with it a quarter of the time at 64 px, see benchmarks/onednn.py.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
