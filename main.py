@@ -3,15 +3,18 @@
 import importlib
 import os
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import flags
+from pcd_tf import errors
 
-_ROOT = Path(__file__).resolve().parent
-_OURS = (_ROOT / "pcd_tf", _ROOT / "export")
+BUG = 1
 FAILED = 2
+INTERRUPTED = 130  # as shells number a process that SIGINT ended
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,12 +24,12 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name: a job, then its flags.
 
     Returns:
-        The exit status: 0 when all went well, 2 when the user can put it right.
+        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right.
     """
     name, *rest = arguments or ["help"]
     if name == "help" and rest:
         name, *rest = [*rest, "--help"]
-    debug = False
+    debug, workdir = "--debug" in rest, None
     try:
         if name in ("help", *flags.HELP_FLAGS):
             print(flags.overview())
@@ -37,25 +40,25 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         config, debug = flags.parse(job, rest)
         config.validate()
+        workdir = getattr(config, "workdir", None)
         _prepare_environment()
         importlib.import_module(job.runner).run(config)
     except KeyboardInterrupt:
         return _report(
-            "Stopped by the keyboard. The same command resumes a training run or an embedding.", 130
+            "Stopped by the keyboard. The same command resumes a training run or an embedding.",
+            INTERRUPTED,
         )
-    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
-        if debug or not _explains_itself(error):
+    except Exception as error:
+        if debug:
             raise
-        return _report(str(error), FAILED)
+        message = errors.explanation(error)
+        return _report(message, FAILED) if message else _report(_bug(error, workdir), BUG)
     return 0
 
 
 def _prepare_environment() -> None:
     """Settles what TensorFlow and Keras read from the environment when they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # On CPUs without AVX-512 TensorFlow leaves oneDNN off, and its own gradient of a convolution
-    # over few pixels is slow: with it a quarter of the time at 64 px, see benchmarks/onednn.py.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise flags.UsageError(
@@ -64,13 +67,19 @@ def _prepare_environment() -> None:
         )
 
 
-def _explains_itself(error: Exception) -> bool:
-    """Tells an error that this project raises, with a remedy, from a bug or one of a library."""
-    if isinstance(error, flags.UsageError) or getattr(error, "filename", None):
-        return True
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = any(Path(last.filename).is_relative_to(folder) for folder in _OURS)
-    return is_ours and (last.line or "").startswith("raise ")
+def _bug(error: Exception, workdir: str | None) -> str:
+    """Keeps the traceback of a bug in a file, and says where."""
+    trace = "".join(traceback.format_exception(error))
+    summary = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+    folder = workdir if workdir and Path(workdir).is_dir() else tempfile.gettempdir()
+    name = f"pcd-tf-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for place in (Path(folder) / name, Path(tempfile.gettempdir()) / name):
+        try:
+            place.write_text(trace, encoding="utf-8", errors="backslashreplace")
+        except OSError:  # a full or a read-only disk
+            continue
+        return f"This is a bug ({summary}). The traceback is in {place}: please report it."
+    return f"This is a bug ({summary}). --debug shows where: please report it."
 
 
 def _report(message: str, status: int) -> int:

@@ -36,10 +36,10 @@ def run(config: "Config") -> None:
     pyramid, what was checked, and the run that the student is from.
 
     Raises:
-        ValueError: when there is no finished distill run at `config.workdir`, `config.out` holds
+        UserError: when there is no finished distill run at `config.workdir`, `config.out` holds
             something, the format is unknown or not one for this student, or what was written does
-            not equal the Keras student. Nothing is left at `config.out` then.
-        RuntimeError: when a package that the format needs is not installed.
+            not equal the Keras student. Nothing is left at `config.out` then; when a package that
+            the format needs is not installed.
 
     Example:
         run(Config(workdir="runs/student", format="saved_model", out="runs/student/saved_model"))

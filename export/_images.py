@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from pcd_tf import data
+from pcd_tf.errors import UserError
 
 NUM_OF_RUN = 3  # images of the run in a batch to check with
 
@@ -35,8 +36,7 @@ class Images:
         A TensorFlow dataset that is not prepared counts as gone: an export downloads nothing.
 
         Raises:
-            ValueError: when `data_dir` is given and holds no image.
-            FileNotFoundError: when `data_dir` does not exist.
+            UserError: when `data_dir` is given and holds no image; when `data_dir` does not exist.
         """
         if data_dir is not None:
             source = data.build("folder", data_dir=data_dir)
@@ -86,10 +86,10 @@ class Images:
             uint8 (n, H, W, 3).
 
         Raises:
-            ValueError: when the run's images are gone: one photograph represents nothing.
+            UserError: when the run's images are gone: one photograph represents nothing.
         """
         if self.source is None:
-            raise ValueError(
+            raise UserError(
                 f"Expected images of the run to calibrate int8 with. Received: none: {self.where}. "
                 "Give --data_dir, a folder of images like those that the student will see."
             )

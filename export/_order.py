@@ -6,6 +6,7 @@ import numpy as np
 
 from export._images import Images
 from pcd_tf.configs.export import Config
+from pcd_tf.errors import UserError
 from pcd_tf.students import Student
 
 
@@ -58,7 +59,7 @@ def order(config: Config, student: Student, *, fixed: bool = False) -> Order:
             image of the run's size.
 
     Raises:
-        ValueError: when the student does not take images of the size that is asked for, or
+        UserError: when the student does not take images of the size that is asked for, or
             `config.data_dir` holds no images.
     """
     images = Images.of(student.source.get("settings", {}), data_dir=config.data_dir)
@@ -84,7 +85,7 @@ def _try(student: Student, size: tuple[int, int]) -> None:
     try:
         student.outputs(np.zeros((1, *size, 3), "uint8"))
     except Exception as error:  # what a network says of a size that it cannot take is up to it
-        raise ValueError(
+        raise UserError(
             f"Expected an image_size that the student takes. Received: {size[0]} x {size[1]} "
             f"pixels, for images {student.backbone.input_shape}: {error}"
         ) from error

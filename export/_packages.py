@@ -4,9 +4,11 @@ import importlib.util
 import re
 from collections.abc import Sequence
 
+from pcd_tf.errors import UserError
+
 
 def require(requirements: Sequence[str], format_name: str) -> None:
-    """Raises a RuntimeError with the pip command when a package is missing.
+    """Raises a UserError with the pip command when a package is missing.
 
     Args:
         requirements: as pip takes them, "ai-edge-litert>=2,<3"; imported by the same name.
@@ -15,7 +17,7 @@ def require(requirements: Sequence[str], format_name: str) -> None:
     missing = [text for text in requirements if not importlib.util.find_spec(_module(text))]
     if missing:
         quoted = " ".join(f"'{text}'" for text in missing)
-        raise RuntimeError(
+        raise UserError(
             f"Expected the packages of --format={format_name}. Received: an environment without "
             f"{', '.join(_module(text) for text in missing)}. Run: pip install {quoted}"
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from export._verify import Entrance
 from pcd_tf import students
+from pcd_tf.errors import UserError
 from pcd_tf.students import Student
 
 
@@ -33,7 +34,7 @@ def write(student: Student, directory: str | os.PathLike[str], size: tuple[int, 
         size: height and width that the converter resizes images to, pixels.
 
     Raises:
-        ValueError: when the student is no backbone of KerasHub.
+        UserError: when the student is no backbone of KerasHub.
     """
     backbone = _of_keras_hub(student.backbone, size)
     backbone.save_to_preset(str(directory))
@@ -82,7 +83,7 @@ def _of_keras_hub(backbone: keras.Model, size: tuple[int, int]) -> keras_hub.mod
         return backbone
     if hasattr(backbone, "to_keras_hub"):
         return backbone.to_keras_hub(size)
-    raise ValueError(
+    raise UserError(
         "Expected a student that is a backbone of KerasHub, for a preset of it. "
         f"Received: {backbone.name}, a {type(backbone).__name__} of its own. "
         "Choose another --format, or keras.saving.load_model(WORKDIR/student/backbone.keras)."

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from export._order import Order
+from pcd_tf.errors import UserError
 
 Outputs = Mapping[str, Any]
 Entrance = Callable[[npt.NDArray[np.uint8]], Outputs | None]
@@ -79,7 +80,7 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
         bound: what is allowed.
 
     Raises:
-        ValueError: when the student does not give finite numbers; when an output is missing or left
+        UserError: when the student does not give finite numbers; when an output is missing or left
             over, of another shape, or off by more than the bound, or an entrance takes none of the
             sizes; says which.
     """
@@ -99,7 +100,7 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
             largest, largest_mean = max(largest, error), max(largest_mean, mean_error)
             smallest = min(smallest, _cosine(outputs, expected))
             if not smallest >= bound.cosine:
-                raise ValueError(
+                raise UserError(
                     f"Expected embeddings with a cosine of {bound.cosine:g} or more with the Keras "
                     f"student's. Received: {smallest:.4f} of {place} with {order.images}. "
                     "Nothing was exported."
@@ -107,7 +108,7 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
             compared[entrance].append(size)
     unasked = [name for name, sizes in compared.items() if not sizes]
     if unasked or not compared:
-        raise ValueError(
+        raise UserError(
             "Expected every entrance of the export to take images of a size to check it with. "
             f"Received: {', '.join(unasked) or 'none'}. Nothing was exported."
         )
@@ -117,7 +118,7 @@ def check(order: Order, entrances: Mapping[str, Entrance], bound: Bound) -> Repo
 def _check_finite(expected: Outputs, size: tuple[int, int]) -> None:
     broken = [name for name, value in expected.items() if not np.all(np.isfinite(value))]
     if broken:
-        raise ValueError(
+        raise UserError(
             "Expected a Keras student that gives finite numbers. Received: infinite ones, or none, "
             f"in its {', '.join(broken)} at {_pixels([size])} pixels: its weights are damaged, or "
             "its training diverged. Nothing was exported."
@@ -127,7 +128,7 @@ def _check_finite(expected: Outputs, size: tuple[int, int]) -> None:
 def _compare(outputs: Outputs, expected: Outputs, bound: Bound, place: str) -> tuple[float, float]:
     """Returns the largest error and the largest mean error of any output; see `Bound`."""
     if outputs.keys() != expected.keys():
-        raise ValueError(
+        raise UserError(
             f"Expected the outputs {', '.join(sorted(expected))} of {place} "
             f"Received: {', '.join(sorted(outputs))}. Nothing was exported."
         )
@@ -135,13 +136,13 @@ def _compare(outputs: Outputs, expected: Outputs, bound: Bound, place: str) -> t
     for name, value in expected.items():
         error, mean_error = _relative_errors(outputs[name], value)
         if not error <= bound.tolerance:
-            raise ValueError(
+            raise UserError(
                 f"Expected the export to equal the Keras student to {bound.tolerance:g}. "
                 f"Received: {name} of {place} off by {error:.1e} of its largest value. "
                 "Nothing was exported."
             )
         if not mean_error <= bound.mean_error:
-            raise ValueError(
+            raise UserError(
                 f"Expected a mean error of {bound.mean_error:g} or less against the Keras student. "
                 f"Received: {name} of {place} off by {mean_error:.1e} of its mean. "
                 "Nothing was exported."

@@ -28,6 +28,7 @@ import tensorflow as tf
 from export import _network
 from export._order import Order
 from export._verify import Bound, Entrance
+from pcd_tf.errors import UserError
 
 PACKAGES = ("ai-edge-litert>=1.0.1,<3",)
 FIXED = True
@@ -56,7 +57,7 @@ def write(order: Order, directory: Path) -> None:
     """Writes the model.
 
     Raises:
-        ValueError: when the student has an operation that LiteRT, or LiteRT in int8, does not have,
+        UserError: when the student has an operation that LiteRT, or LiteRT in int8, does not have,
             or there are no images to calibrate int8 with.
     """
     settings: dict[str, Any] = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
@@ -79,7 +80,7 @@ def write(order: Order, directory: Path) -> None:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the converter's own class is private
-        raise ValueError(
+        raise UserError(
             f"Expected a student whose operations LiteRT has in {order.precision}. Received: one "
             f"that its converter refuses: {_first_lines(error)}"
         ) from error
@@ -89,14 +90,14 @@ def entrances(order: Order, directory: Path) -> dict[str, Entrance]:
     """Loads the model in the LiteRT interpreter, on the CPU.
 
     Raises:
-        ValueError: when the uint8 images would not be taken as they are.
+        UserError: when the uint8 images would not be taken as they are.
     """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(directory / _FILE))
     scale, zero_point = interpreter.get_input_details()[0]["quantization"]
     if order.precision == "int8" and (scale, zero_point) != (1.0, 0):
-        raise ValueError(
+        raise UserError(
             "Expected an int8 model that takes images in 0..255 as they are. Received: one that "
             f"takes {scale} * (images - {zero_point})."
         )

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from export import _network, _onnx_operations
 from export._order import Order
 from export._verify import Entrance
+from pcd_tf.errors import UserError
 
 PACKAGES = ("tf2onnx>=1.17,<2", "onnx>=1.19,<2", "onnxruntime>=1.23,<2")
 
@@ -31,7 +32,7 @@ def write(order: Order, directory: Path) -> None:
     """Writes the model, checked against the rules of ONNX.
 
     Raises:
-        ValueError: when the student has an operation that ONNX does not have.
+        UserError: when the student has an operation that ONNX does not have.
     """
     import onnx
 
@@ -51,7 +52,7 @@ def write(order: Order, directory: Path) -> None:
         raise
     except Exception as error:  # tf2onnx's own errors are of many classes
         path.unlink(missing_ok=True)
-        raise ValueError(
+        raise UserError(
             "Expected a student whose operations ONNX has. Received: one that tf2onnx does not "
             f"convert: {' '.join(str(error).split())[:300]}"
         ) from error

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from export import _torch_names, _torch_readme
 from export._order import Order
 from export._verify import Entrance
+from pcd_tf.errors import UserError
 from pcd_tf.students import Student
 from pcd_tf.weights import arrays, torch_resnet, torchvision
 
@@ -32,11 +33,11 @@ def write(order: Order, directory: Path) -> None:
     """Writes the arrays, and how to load them.
 
     Raises:
-        ValueError: when the student is no ResNet.
+        UserError: when the student is no ResNet.
     """
     backbone = order.student.backbone
     if not _is_torchvision_resnet(backbone):
-        raise ValueError(
+        raise UserError(
             "Expected a ResNet student: resnet18, resnet34 or resnet50. Received: "
             f"{backbone.name}, a {type(backbone).__name__}, for which torchvision's ResNet has no "
             "names. Choose --format=onnx to use it beside PyTorch."

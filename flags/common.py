@@ -8,12 +8,13 @@ from typing import Any
 from absl import flags
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 from pcd_tf.settings import Setting, Settings, declared
 
 HELP_FLAGS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """The command line cannot be understood; the message says what to type instead."""
 
 

@@ -14,9 +14,23 @@ Example:
 """
 
 import importlib
+import logging
+import os
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
+
+# On CPUs without AVX-512 TensorFlow leaves oneDNN off, and its own gradient of a convolution over
+# few pixels is slow: with it a quarter of the time at 64 px, see benchmarks/onednn.py. TensorFlow
+# reads the variable once, when it is imported.
+if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+    logging.getLogger(__name__).warning(
+        "TensorFlow was imported before pcd_tf, so oneDNN stays as TensorFlow has it: on a CPU "
+        "without AVX-512 training takes 2 to 4 times as long. Import pcd_tf first, or set "
+        "TF_ENABLE_ONEDNN_OPTS=1."
+    )
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PUBLIC = {
     "Distiller": "pcd_tf.models",

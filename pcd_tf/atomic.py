@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pcd_tf.errors import UserError
+
 
 @contextlib.contextmanager
 def directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
@@ -26,7 +28,7 @@ def directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         The empty temporary directory to write into.
 
     Raises:
-        ValueError: when `path` is a file, or holds something and may not be replaced.
+        UserError: when `path` is a file, or holds something and may not be replaced.
 
     Example:
         with directory("run/teacher") as folder:
@@ -47,12 +49,12 @@ def directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
 
 
 def refuse_occupied(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Raises a ValueError when `path` is a file, or holds something and may not be replaced."""
+    """Raises a UserError when `path` is a file, or holds something and may not be replaced."""
     target = Path(path)
     if target.exists() and not target.is_dir():
-        raise ValueError(f"Expected a directory to write. Received: {target}, which is a file.")
+        raise UserError(f"Expected a directory to write. Received: {target}, which is a file.")
     if not overwrite and target.is_dir() and any(target.iterdir()):
-        raise ValueError(
+        raise UserError(
             f"Expected a new or empty directory. Received: {target}, which holds something: "
             "name another one, or remove it first."
         )

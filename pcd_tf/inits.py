@@ -8,6 +8,7 @@ import keras
 import keras_hub
 
 from pcd_tf import students, teachers
+from pcd_tf.errors import UserError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB: what training images had
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -51,14 +52,14 @@ def kind(name: str) -> str:
             a directory, a name such as `resnet_18_imagenet`, or an address such as `hf://...`.
 
     Raises:
-        ValueError: when it is a directory of something else; says what may have been meant.
+        UserError: when it is a directory of something else; says what may have been meant.
     """
     folder = Path(name)
     if name == RANDOM:
         return RANDOM
     if not folder.is_dir():
         if "/" in name and "://" not in name:
-            raise ValueError(
+            raise UserError(
                 "init: expected random, a directory or the name of a KerasHub preset. "
                 f"Received: {name!r}, which does not exist."
             )
@@ -72,7 +73,7 @@ def kind(name: str) -> str:
         return "preset"
     nearby = [path for path in (folder / "teacher", inner) if path.is_dir()]
     meant = f" Did you mean {nearby[0]}?" if nearby else ""
-    raise ValueError(
+    raise UserError(
         "init: expected the workdir of a finished distill run, a teacher's directory or a KerasHub "
         f"preset. Received: {name}, which is none of these.{meant}"
     )
@@ -88,7 +89,7 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         student: which network "random" builds, one of `pcd_tf.students.names()`.
 
     Raises:
-        ValueError: when there is nothing of that name, or it does not load.
+        UserError: when there is nothing of that name, or it does not load.
 
     Example:
         load("runs/student").backbone(images)
@@ -137,7 +138,7 @@ def freeze(backbone: keras.Model, *, level: str | None, batch_norm: bool) -> Non
         batch_norm: whether every BatchNormalization of the backbone is frozen as well.
 
     Raises:
-        ValueError: when the backbone has no such level.
+        UserError: when the backbone has no such level.
 
     Example:
         freeze(backbone, level="P2", batch_norm=False)
@@ -145,7 +146,7 @@ def freeze(backbone: keras.Model, *, level: str | None, batch_norm: bool) -> Non
     if level is not None:
         levels = students.pyramid(backbone)
         if level not in levels:
-            raise ValueError(
+            raise UserError(
                 f"freeze: expected a level of the backbone, {', '.join(levels) or 'none'}. "
                 f"Received: {level}."
             )
@@ -167,7 +168,7 @@ def _preset(name: str) -> tuple[keras.Model, tuple[float, ...], tuple[float, ...
         backbone = keras_hub.models.Backbone.from_preset(name)
     except (ValueError, OSError, KeyError, TypeError) as error:
         first = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise UserError(
             f"init: expected random, a directory or the name of a KerasHub preset. Received: "
             f"{name!r}, which KerasHub does not load ({first})."
         ) from error

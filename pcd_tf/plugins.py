@@ -6,6 +6,8 @@ import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
 
+from pcd_tf.errors import UserError
+
 
 def names(package_name: str) -> tuple[str, ...]:
     """Lists the choices in a package: its modules, sorted, without those that start with `_`.
@@ -24,14 +26,14 @@ def load(package_name: str, name: str) -> ModuleType:
     """Imports the module that is the choice `name` of a package.
 
     Raises:
-        ValueError: when the package has no such module; lists the choices and the nearest one.
+        UserError: when the package has no such module; lists the choices and the nearest one.
 
     Example:
         load("pcd_tf.students", "resnet18").build()
     """
     choices = names(package_name)
     if name not in choices:
-        raise ValueError(
+        raise UserError(
             f"Expected one of {package_name}: {', '.join(choices)}. "
             f"Received: {name!r}.{did_you_mean(name, choices)}"
         )

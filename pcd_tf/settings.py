@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 
 SOURCES = {
     "[paper]": "Huang and Guo, Pixel-Wise Contrastive Distillation, arXiv 2211.00218",
@@ -150,7 +151,7 @@ class Settings:
                 lines.append(f"{names[0]}: {text}")
         if lines:
             count = "1 setting" if len(lines) == 1 else f"{len(lines)} settings"
-            raise ValueError("\n  ".join([f"{count} cannot work:", *lines]))
+            raise UserError("\n  ".join([f"{count} cannot work:", *lines]))
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yields what is wrong between settings, or with the files that they name.

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as main.py does
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as pcd_tf does, where it comes first
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras

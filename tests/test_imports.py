@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A file may import only from groups above its own.
 GROUPS = [
+    "pcd_tf.errors",
     "pcd_tf.plugins pcd_tf.atomic",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "

@@ -103,18 +103,32 @@ def test_debug_shows_where_an_error_was_raised(job):
         main.main(["pretrain", "--workdir=x", "--debug"])
 
 
-@pytest.mark.parametrize("error", [ValueError("shapes"), RuntimeError("x"), OSError("disk")])
-def test_an_error_of_a_library_keeps_its_traceback(job, error):
+@pytest.mark.parametrize("error", [ValueError("shapes"), KeyError("x"), OSError("no name")])
+def test_a_bug_is_one_line_that_names_the_file_of_its_traceback(job, error, tmp_path, capsys):
     job(lambda config: fail(error))
-    with pytest.raises(type(error)):
-        main.main(["pretrain", "--workdir=x"])
+    assert main.main(["pretrain", f"--workdir={tmp_path}"]) == 1
+    printed = capsys.readouterr().err
+    (file,) = tmp_path.glob("pcd-tf-error-*.txt")
+    assert printed.count("\n") == 1
+    assert f"This is a bug ({type(error).__name__}: " in printed
+    assert str(file) in printed
+    assert "in fail\n    raise error" in file.read_text()
 
 
-def test_a_bug_of_the_project_keeps_its_traceback(job):
-    bug = compile("int('x')", str(ROOT / "pcd_tf" / "plugins.py"), "exec")
-    job(lambda config: exec(bug))
-    with pytest.raises(ValueError, match="invalid literal"):
-        main.main(["pretrain", "--workdir=x"])
+def test_without_a_workdir_the_traceback_of_a_bug_is_in_a_temporary_file(
+    job, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    job(lambda config: fail(ValueError("shapes")))
+    assert main.main(["pretrain", f"--workdir={tmp_path / 'not_made'}"]) == 1
+    (file,) = tmp_path.iterdir()
+    assert str(file) in capsys.readouterr().err
+
+
+def test_debug_raises_a_bug(job):
+    job(lambda config: fail(KeyError("x")))
+    with pytest.raises(KeyError):
+        main.main(["pretrain", "--workdir=x", "--debug"])
 
 
 def test_the_keyboard_stops_without_traceback(job, capsys):

@@ -57,9 +57,9 @@ def build(
         seed: which synthetic world (synthetic).
 
     Raises:
-        ValueError: when there is no such source, it has no image, or its annotations are wrong.
-        FileNotFoundError: when a file or directory does not exist.
-        RuntimeError: when the dataset is not prepared, and cannot be (tfds).
+        UserError: when there is no such source, it has no image, or its annotations are wrong; when
+            a file or directory does not exist; when the dataset is not prepared, and cannot be
+            (tfds).
     """
     module = plugins.load(__name__, name)
     return module.build(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pcd_tf.annotated._segmentation import fault, is_given
+from pcd_tf.errors import UserError
 
 NUM_NAMED = 3  # ids named in an error
 
@@ -42,7 +43,7 @@ def read(file: Path) -> Checked:
     """Reads and checks a file.
 
     Raises:
-        ValueError: when it is not COCO's format, or anything in it is wrong; the message names it.
+        UserError: when it is not COCO's format, or anything in it is wrong; the message names it.
     """
     content = _content(file)
     images = _images(content["images"], file)
@@ -54,7 +55,7 @@ def read(file: Path) -> Checked:
         if wrong:
             name = annotation.get("id") if isinstance(annotation, dict) else None
             name = f"annotation id {name}" if name is not None else f"annotation number {place}"
-            raise ValueError(f"Cannot use {name} of {file}. {wrong}")
+            raise UserError(f"Cannot use {name} of {file}. {wrong}")
         annotations[annotation["image_id"]].append(annotation)
     _unique((a["id"] for a in content["annotations"] if "id" in a), "annotation ids", file)
     has_masks = bool(content["annotations"]) and all(
@@ -67,13 +68,13 @@ def _content(file: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"Expected JSON in {file}. Received: {error}.") from error
+        raise UserError(f"Expected JSON in {file}. Received: {error}.") from error
     wanted = ("images", "annotations", "categories")
     given = content if isinstance(content, dict) else {}
     missing = [name for name in wanted if not isinstance(given.get(name), list)]
     if missing:
         found = ", ".join(map(str, given)) or type(content).__name__
-        raise ValueError(
+        raise UserError(
             f"Expected COCO's format, with lists {', '.join(wanted)}, in {file}. "
             f"Received: {found}; without {', '.join(missing)}."
         )
@@ -82,10 +83,10 @@ def _content(file: Path) -> dict[str, list[Any]]:
 
 def _images(images: list[Any], file: Path) -> list[dict[str, Any]]:
     if not images:
-        raise ValueError(f"Expected images in {file}. Received: none.")
+        raise UserError(f"Expected images in {file}. Received: none.")
     for place, image in enumerate(images):
         if not isinstance(image, dict) or not _is_image(image):
-            raise ValueError(
+            raise UserError(
                 f"Expected an id, a file_name, and a height and width in pixels of each image in "
                 f"{file}. Received, as number {place}: {image}."
             )
@@ -102,10 +103,10 @@ def _is_image(image: dict[str, Any]) -> bool:
 def _categories(categories: list[Any], file: Path) -> dict[int, str]:
     """Gives the names by their ids, sorted."""
     if not categories:
-        raise ValueError(f"Expected categories in {file}. Received: none.")
+        raise UserError(f"Expected categories in {file}. Received: none.")
     for category in categories:
         if not isinstance(category, dict) or not isinstance(category.get("id"), int):
-            raise ValueError(f"Expected an id of each category in {file}. Received: {category}.")
+            raise UserError(f"Expected an id of each category in {file}. Received: {category}.")
     _unique((category["id"] for category in categories), "category ids", file)
     names = {category["id"]: str(category.get("name", category["id"])) for category in categories}
     _unique(names.values(), "category names", file)
@@ -140,6 +141,6 @@ def _unique(values: Iterable[Any], what: str, file: Path) -> None:
     twice = [value for value, count in collections.Counter(values).items() if count > 1]
     if twice:
         named = ", ".join(map(str, twice[:NUM_NAMED])) + (", ..." if len(twice) > NUM_NAMED else "")
-        raise ValueError(
+        raise UserError(
             f"Expected {what} that occur once in {file}. Received more than once: {named}."
         )

@@ -13,6 +13,7 @@ from pcd_tf import data
 from pcd_tf.annotated import _boxes
 from pcd_tf.annotated._segmentation import rle
 from pcd_tf.annotated._source import Objects, Source
+from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class ListedSource(Source):
         listed = self._images[index]
         pixels = np.asarray(data.decode(listed.path))
         if pixels.shape[:2] != (listed.height, listed.width):
-            raise ValueError(
+            raise UserError(
                 f"Expected {listed.path} to be {listed.width} x {listed.height} pixels, as its "
                 f"annotation says. Received: {pixels.shape[1]} x {pixels.shape[0]}. Boxes would "
                 "not fit: correct the annotation, or the image (its EXIF rotation, if it has one)."

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pcd_tf.errors import UserError
+
 # A record is its length, uint64, and 4 bytes to check it, the bytes, and 4 more to check them
 # (tensorflow/core/lib/io/record_writer.h).
 LENGTH = struct.Struct("<Q")
@@ -22,7 +24,7 @@ class Records:
             `take`.
 
     Raises:
-        ValueError: when a file ends before its last record.
+        UserError: when a file ends before its last record.
 
     Example:
         Records(builder.info.splits["train"].file_instructions)[7]  # bytes
@@ -60,7 +62,7 @@ def _places(path: Path, number: int) -> np.ndarray:
             start = end + NUM_BEFORE
             end = start + length + NUM_AFTER
             if end > num_bytes:
-                raise ValueError(
+                raise UserError(
                     f"Expected {number} records in {path}. Received: {place}, and a part of one: "
                     "the file is cut off. Prepare the dataset again."
                 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from pcd_tf.annotated._coco_file import Checked, read
 from pcd_tf.annotated._listed import Listed, ListedSource
+from pcd_tf.errors import UserError
 
 NUM_NAMED = 3  # missing files named in an error
 
@@ -18,7 +19,7 @@ def build(
 ) -> "CocoJsonSource":
     """Opens the annotations of `split`."""
     if data_dir is None:
-        raise ValueError("Expected data_dir, the directory of the images. Received: None.")
+        raise UserError("Expected data_dir, the directory of the images. Received: None.")
     return CocoJsonSource(data_dir, split=split, annotations=annotations)
 
 
@@ -38,8 +39,8 @@ class CocoJsonSource(ListedSource):
             data_dir/annotations.
 
     Raises:
-        FileNotFoundError: when the JSON file or an image is missing.
-        ValueError: when the file is not COCO's format, or an annotation in it is wrong.
+        UserError: when the JSON file or an image is missing; when the file is not COCO's format, or
+            an annotation in it is wrong.
 
     Example:
         source = CocoJsonSource("~/coco", split="val2017")
@@ -77,7 +78,7 @@ def _annotation_file(root: Path, split: str, annotations: str | os.PathLike[str]
         if candidate.is_file():
             return candidate
     places = " and ".join(map(str, candidates))
-    raise FileNotFoundError(
+    raise UserError(
         f"Expected the annotations of {split!r} in COCO's format. Received: no file {places}. "
         "Give the JSON file as `annotations`, or the right data_dir and split."
     )
@@ -97,7 +98,7 @@ def _image_folder(root: Path, split: str, names: Sequence[str], file: Path) -> P
     missing, folder = fewest
     where = folder if len(missing) < len(names) else f"{root / split}, {root} and {root / 'images'}"
     named = ", ".join(missing[:NUM_NAMED]) + (", ..." if len(missing) > NUM_NAMED else "")
-    raise FileNotFoundError(
+    raise UserError(
         f"Expected the {len(names)} images of {file} in {where}. Received: {len(missing)} of them "
         f"are missing: {named}. Give the right data_dir, or take them out of the file."
     )

@@ -32,7 +32,7 @@ class AnnotatedSyntheticSource(Source):
         num_examples: how many images; default: 1000 of "train", 200 of the others.
 
     Raises:
-        ValueError: when there is no such split.
+        UserError: when there is no such split.
 
     Example:
         AnnotatedSyntheticSource(split="val").objects(7).masks

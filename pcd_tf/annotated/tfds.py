@@ -13,6 +13,7 @@ from pcd_tf import data
 from pcd_tf.annotated import _boxes
 from pcd_tf.annotated._source import Objects, Source
 from pcd_tf.annotated._tfrecords import Records
+from pcd_tf.errors import UserError
 
 NUM_KEPT = 16  # examples kept, as the image and the objects of one are asked for in turn
 CROWD = ("is_crowd", "is_difficult")  # COCO's and VOC's name for what is not learned from
@@ -23,7 +24,7 @@ def build(
 ) -> "AnnotatedTfdsSource":
     """Opens a split of the dataset `tfds_name`, prepared below `data_dir` (default: TFDS's own)."""
     if tfds_name is None:
-        raise ValueError('Expected tfds_name, such as "coco/2017" or "voc/2012". Received: None.')
+        raise UserError('Expected tfds_name, such as "coco/2017" or "voc/2012". Received: None.')
     return AnnotatedTfdsSource(tfds_name, data_dir=data_dir, split=split)
 
 
@@ -43,9 +44,8 @@ class AnnotatedTfdsSource(Source):
         split: a split, or a part of one: "train", "validation", "train[:80%]".
 
     Raises:
-        ValueError: when there is no such dataset or split, it has no objects, or its files are no
-            TFRecords.
-        RuntimeError: when the dataset is not prepared, and cannot be.
+        UserError: when there is no such dataset or split, it has no objects, or its files are no
+            TFRecords; when the dataset is not prepared, and cannot be.
 
     Example:
         source = AnnotatedTfdsSource("voc/2012", split="train")
@@ -57,12 +57,12 @@ class AnnotatedTfdsSource(Source):
         features = info.features
         objects = getattr(features["objects"], "feature", None) if "objects" in features else None
         if objects is None or not {"bbox", "label"} <= set(objects):
-            raise ValueError(
+            raise UserError(
                 f"Expected a feature `objects` with `bbox` and `label` in {tfds_name}. "
                 f"Received: {features}"
             )
         if info.file_format != tensorflow_datasets.core.FileFormat.TFRECORD:
-            raise ValueError(
+            raise UserError(
                 f"Expected {info.full_name} to be prepared as tfrecord. Received: "
                 f"{info.file_format.value}. Prepare it with `tfds build --file_format=tfrecord`."
             )
@@ -90,7 +90,7 @@ class AnnotatedTfdsSource(Source):
             with Image.open(io.BytesIO(self._example(index)["image"])) as image:
                 return image.height, image.width
         except OSError as error:
-            raise ValueError(f"Cannot decode {self.image_name(index)}: {error}") from error
+            raise UserError(f"Cannot decode {self.image_name(index)}: {error}") from error
 
     def objects(self, index: int) -> Objects:
         objects = self._example(index)["objects"]
@@ -116,7 +116,7 @@ class AnnotatedTfdsSource(Source):
         height, width = self.size(index)
         shares = np.asarray(self._example(index)["objects"]["bbox"], np.float64).reshape(-1, 4)
         if not np.isfinite(shares).all():
-            raise ValueError(
+            raise UserError(
                 f"Expected finite boxes of {self.image_name(index)} of {self.name}. "
                 f"Received: {shares.tolist()}."
             )

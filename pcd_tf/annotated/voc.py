@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pcd_tf.annotated._listed import Listed, ListedSource
+from pcd_tf.errors import UserError
 
 NUM_NAMED = 3  # missing files named in an error
 
@@ -26,7 +27,7 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 def build(*, data_dir: str | None = None, split: str, **_: object) -> "VocSource":
     """Opens the part `split` of the directory `data_dir`."""
     if data_dir is None:
-        raise ValueError("Expected data_dir, the directory with JPEGImages. Received: None.")
+        raise UserError("Expected data_dir, the directory with JPEGImages. Received: None.")
     return VocSource(data_dir, split=split)
 
 
@@ -46,8 +47,8 @@ class VocSource(ListedSource):
         split: the name of a list of images in ImageSets/Main: "train", "val", "trainval", "test".
 
     Raises:
-        FileNotFoundError: when a list, an annotation or an image is missing.
-        ValueError: when the list is empty, or an annotation is wrong.
+        UserError: when a list, an annotation or an image is missing; when the list is empty, or an
+            annotation is wrong.
 
     Example:
         source = VocSource("~/VOCdevkit/VOC2012", split="trainval")
@@ -70,13 +71,13 @@ def _names(root: Path, split: str) -> list[str]:
     file = folder / f"{split}.txt"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-        raise FileNotFoundError(
+        raise UserError(
             f"Expected the list of the images of split {split!r} in {file}. Received: no such file;"
             f" there are {known}. Is {root} the directory with ImageSets in it?"
         )
     names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
     if not names:
-        raise ValueError(f"Expected images in {file}. Received: none.")
+        raise UserError(f"Expected images in {file}. Received: none.")
     return names
 
 
@@ -90,7 +91,7 @@ def _found(folder: Path, names: Sequence[str], extensions: Sequence[str]) -> lis
     missing = [name for name, file in found.items() if file is None]
     if missing:
         named = ", ".join(missing[:NUM_NAMED]) + (", ..." if len(missing) > NUM_NAMED else "")
-        raise FileNotFoundError(
+        raise UserError(
             f"Expected a file ({' '.join(extensions)}) of each of {len(names)} images in {folder}. "
             f"Received: none of {len(missing)}: {named}. Take them out of the list, or add them."
         )
@@ -110,7 +111,7 @@ def _root(file: Path) -> ET.Element:
     try:
         return ET.parse(file).getroot()
     except ET.ParseError as error:
-        raise ValueError(f"Expected XML in {file}. Received: {error}.") from error
+        raise UserError(f"Expected XML in {file}. Received: {error}.") from error
 
 
 def _listed(image_id: int, image: Path, file: Path, label: dict[str, int]) -> Listed:
@@ -152,7 +153,7 @@ def _box(element: ET.Element, file: Path) -> tuple[float, float, float, float]:
         x1 = y1 = x2 = y2 = math.nan
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         name = element.findtext("name")
-        raise ValueError(
+        raise UserError(
             f"Cannot use an object {name!r} of {file}. Expected a bndbox of four finite numbers, "
             f"{', '.join(SIDES)}. Received: {', '.join(map(str, texts))}."
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from pcd_tf.errors import UserError
 from pcd_tf.settings import Conflict, Settings, setting
 
 DEFAULT_NUM_EPOCHS = 100
@@ -137,7 +138,7 @@ class RunConfig(Settings):
         """Returns the length of the warm-up in steps.
 
         Raises:
-            ValueError: when a warm-up that was asked for leaves nothing of the run.
+            UserError: when a warm-up that was asked for leaves nothing of the run.
         """
         total = self.total_steps(num_examples)
         steps_per_epoch = num_examples / self.global_batch_size
@@ -145,7 +146,7 @@ class RunConfig(Settings):
             return min(round(self.default_warmup_epochs * steps_per_epoch), total // 10)
         steps = round(self.warmup_epochs * steps_per_epoch)
         if steps >= total:
-            raise ValueError(
+            raise UserError(
                 f"warmup_epochs: expected a warm-up shorter than the run of {total} steps. "
                 f"Received: {self.warmup_epochs:g} epochs, which are {steps} steps of this data. "
                 "Shorten it, or leave it out: it is then at most a tenth of the run."

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from pcd_tf.errors import UserError
 from pcd_tf.settings import Conflict, Settings, setting
 
 # The formats that a setting is for; one that is not named here is for all of them.
@@ -99,7 +100,7 @@ class Config(Settings):
             return None
         found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", self.image_size)
         if not found:
-            raise ValueError(
+            raise UserError(
                 "image_size: expected pixels a side, as in 224, or HEIGHTxWIDTH, as in 480x640. "
                 f"Received: {self.image_size!r}."
             )

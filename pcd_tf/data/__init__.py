@@ -59,9 +59,9 @@ def build(
         download: whether a dataset that is not prepared is downloaded and prepared (tfds).
 
     Raises:
-        ValueError: when there is no such source, or it has no image that could be used.
-        FileNotFoundError: when the folder does not exist.
-        RuntimeError: when the dataset is not prepared, and cannot or must not be (tfds).
+        UserError: when there is no such source, or it has no image that could be used; when the
+            folder does not exist; when the dataset is not prepared, and cannot or must not be
+            (tfds).
     """
     module = plugins.load(__name__, name)
     return module.build(

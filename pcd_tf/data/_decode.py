@@ -8,6 +8,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from pcd_tf.errors import UserError
+
 # Only these are tried, whatever a file is called: Pillow gives some others to outside programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
@@ -36,7 +38,7 @@ _UPRIGHT = {
 }
 
 
-class DecodeError(ValueError):
+class DecodeError(UserError):
     """An image cannot be decoded; the message names it and says why."""
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data._decode import DecodeError
+from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -119,11 +120,11 @@ class Source(abc.ABC):
         """Fails early: before anything long, a job asks whether training could start at all.
 
         Raises:
-            ValueError: when there are fewer images than one batch needs.
+            UserError: when there are fewer images than one batch needs.
             DecodeError: when no image can be decoded.
         """
         if self.num_examples < global_batch_size:
-            raise ValueError(
+            raise UserError(
                 f"Expected at least one batch of images, global_batch_size={global_batch_size}, "
                 f"in {self.name}. Received: {self.num_examples}. "
                 "Add images or use a smaller global batch."

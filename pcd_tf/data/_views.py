@@ -44,7 +44,7 @@ def two_views(
         "index", int64 (B,), which image of the source.
 
     Raises:
-        ValueError: when the source has fewer images than a batch.
+        UserError: when the source has fewer images than a batch.
         DecodeError: when no image of the source can be decoded.
 
     Example:

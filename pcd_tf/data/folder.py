@@ -12,6 +12,7 @@ from PIL import Image
 
 from pcd_tf.data._decode import decode
 from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
+from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 def build(*, data_dir: str | None = None, **_: object) -> "FolderSource":
     """Opens the directory tree `data_dir`."""
     if data_dir is None:
-        raise ValueError("Expected data_dir, the directory of the images. Received: None.")
+        raise UserError("Expected data_dir, the directory of the images. Received: None.")
     return FolderSource(data_dir)
 
 
@@ -36,8 +37,7 @@ class FolderSource(Source):
         data_dir: the directory; `~` is expanded.
 
     Raises:
-        FileNotFoundError: when there is no such directory.
-        ValueError: when it holds no image.
+        UserError: when there is no such directory; when it holds no image.
 
     Example:
         source = FolderSource("~/photos")
@@ -48,12 +48,12 @@ class FolderSource(Source):
         self.root = Path(data_dir).expanduser()
         if not self.root.is_dir():
             found = "a file" if self.root.exists() else "nothing at that path"
-            raise FileNotFoundError(
+            raise UserError(
                 f"Expected data_dir to be a directory of images. Received: {self.root} ({found})."
             )
         self.files, num_others = _find_images(self.root)
         if not self.files:
-            raise ValueError(
+            raise UserError(
                 f"Expected images ({' '.join(EXTENSIONS)}, at any depth) in {self.root}. "
                 f"Received: none, and {num_others} other files. Is it the right directory?"
             )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pcd_tf.data import _scene
 from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
+from pcd_tf.errors import UserError
 
 NUM_EXAMPLES = 5000
 IMAGE_SIZE = 160  # pixels a side
@@ -35,7 +36,7 @@ class SyntheticSource(Source):
         image_size: their height and width, in pixels.
 
     Raises:
-        ValueError: when there is no such split.
+        UserError: when there is no such split.
 
     Example:
         example = SyntheticSource(seed=0).example(7)
@@ -51,7 +52,7 @@ class SyntheticSource(Source):
         image_size: int = IMAGE_SIZE,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(
+            raise UserError(
                 f"Expected a split of the synthetic images: {', '.join(SPLITS)}. "
                 f"Received: {split!r}."
             )

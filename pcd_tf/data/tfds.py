@@ -12,6 +12,7 @@ from PIL import Image
 
 from pcd_tf.data._decode import decode, from_pixels
 from pcd_tf.data._source import Source
+from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def build(
 ) -> "TfdsSource":
     """Opens a split of the dataset `tfds_name`, prepared below `data_dir` (default: TFDS's own)."""
     if tfds_name is None:
-        raise ValueError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
+        raise UserError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
     return TfdsSource(tfds_name, data_dir=data_dir, split=split, download=download)
 
 
@@ -47,8 +48,8 @@ class TfdsSource(Source):
         download: whether to download and prepare a dataset that is not prepared.
 
     Raises:
-        ValueError: when there is no such dataset or split, or it has no usable `image` feature.
-        RuntimeError: when the dataset is not prepared, and cannot or must not be.
+        UserError: when there is no such dataset or split, or it has no usable `image` feature; when
+            the dataset is not prepared, and cannot or must not be.
 
     Example:
         source = TfdsSource("cifar10", split="train[:1000]")
@@ -68,7 +69,7 @@ class TfdsSource(Source):
         feature = _feature(info, "image")
         self._is_encoded = isinstance(feature, tensorflow_datasets.features.Image)
         if not self._is_encoded and not _holds_pixels(feature):
-            raise ValueError(
+            raise UserError(
                 f"Expected a feature `image` with uint8 pixels (H, W, C) in {tfds_name}. "
                 f"Received: {info.features}"
             )
@@ -190,13 +191,13 @@ def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -
     except (tensorflow_datasets.core.DatasetNotFoundError, AssertionError) as error:
         # AssertionError: there is no such version
         reason = str(error).splitlines()[0]  # the list of all datasets follows
-        raise ValueError(
+        raise UserError(
             f"Expected the name of a TensorFlow dataset. Received: {tfds_name!r}. {reason} "
             "See https://www.tensorflow.org/datasets/catalog."
         ) from error
     if not builder.data_path.exists():
         if not download:
-            raise RuntimeError(
+            raise UserError(
                 f"Expected {tfds_name} to be prepared in {builder.data_path}. Received: nothing "
                 f"there. Prepare it first: `tfds build {tfds_name}`."
             )
@@ -204,7 +205,7 @@ def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -
         try:
             builder.download_and_prepare()
         except Exception as error:  # what can go wrong is up to each dataset's own code
-            raise RuntimeError(
+            raise UserError(
                 f"Expected {tfds_name} to be prepared in {builder.data_path}. Received: nothing "
                 f"there, and it could not be prepared here: {type(error).__name__}: {error}. "
                 f"Prepare it where there is a network (`tfds build {tfds_name}`), "
@@ -228,10 +229,10 @@ def _files_of_split(builder: Any, split: str) -> list[Any]:
     try:
         files = builder.info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected a split of {builder.info.full_name}: {', '.join(builder.info.splits)}. "
             f"Received: {split!r}."
         ) from error
     if not sum(file.take for file in files):
-        raise ValueError(f"Expected images in split {split!r} of {builder.name}. Received: none.")
+        raise UserError(f"Expected images in split {split!r} of {builder.name}. Received: none.")
     return list(files)

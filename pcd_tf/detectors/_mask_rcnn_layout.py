@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pcd_tf import students
+from pcd_tf.errors import UserError
 from pcd_tf.weights import torchvision
 
 Array = npt.NDArray[Any]
@@ -64,7 +65,7 @@ def describe(backbone: keras.Model) -> Layout:
     """Takes a KerasHub ResNet apart.
 
     Raises:
-        ValueError: when the backbone is no ResNet in torchvision's layout; names the remedy.
+        UserError: when the backbone is no ResNet in torchvision's layout; names the remedy.
     """
     config = backbone.get_config() if isinstance(backbone, keras_hub.models.ResNetBackbone) else {}
     is_torchvision = (
@@ -74,7 +75,7 @@ def describe(backbone: keras.Model) -> Layout:
         and not config["use_pre_activation"]
     )
     if not is_torchvision:
-        raise ValueError(
+        raise UserError(
             "model=mask_rcnn: expected a ResNet in torchvision's layout (resnet18, resnet34 or "
             f"resnet50). Received: {backbone.name}, a {type(backbone).__name__}. Use "
             "--model=retinanet, which takes any student."

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pcd_tf.detectors._mask_rcnn_settings import Settings
+from pcd_tf.errors import UserError
 
 _FOLDER = "checkpoints"  # in the workdir
 
@@ -32,7 +33,7 @@ def run(
             again when a run is resumed there: an interrupted one may have missed it.
 
     Raises:
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the loss is not finite; the last checkpoint is from before.
         KeyboardInterrupt: when `log` asked for the end.
     """
     checkpoints = tf.train.CheckpointManager(
@@ -71,7 +72,7 @@ def step_reached(workdir: Path) -> int:
 
 def _check_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise FloatingPointError(
+        raise UserError(
             f"Not finite at step {step}: loss. The run stops; its last checkpoint, if any, is from "
             "before. Lower --learning_rate, lengthen --warmup_epochs, or train with "
             "--precision=float32; then name a new --workdir."

@@ -14,6 +14,7 @@ import pycocotools.mask
 import tensorflow as tf
 
 from pcd_tf import annotated, atomic
+from pcd_tf.errors import UserError
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +50,7 @@ def write(source: annotated.Source, directory: Path) -> Records:
         directory: a new one, or one that this function wrote.
 
     Raises:
-        ValueError: when no image has an object.
+        UserError: when no image has an object.
     """
     origin = {
         "source": source.name,
@@ -62,7 +63,7 @@ def write(source: annotated.Source, directory: Path) -> Records:
             (folder / _INFO).write_text(json.dumps({"origin": origin, **found}))
     info = json.loads((directory / _INFO).read_text())
     if info["origin"] != origin:
-        raise ValueError(
+        raise UserError(
             f"Expected the records of {source.name} in {directory}. Received: those of "
             f"{info['origin']['source']}. Remove them, or name a new --workdir."
         )
@@ -84,7 +85,7 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
     height, width = image.shape[:2]
     objects = source.objects(index)
     if objects.masks is None:
-        raise ValueError(
+        raise UserError(
             f"Expected masks. Received: image {source.image_name(index)} of {source.name}, which "
             "has boxes alone. Use --model=retinanet, or a source with masks: --dataset=coco_json."
         )
@@ -121,7 +122,7 @@ def _write_shards(source: annotated.Source, folder: Path) -> dict[str, int]:
                         num_images += 1
                         max_objects = max(max_objects, num_objects)
     if not num_images:
-        raise ValueError(
+        raise UserError(
             f"Expected an image with an object that is no crowd. Received: {source.name} with "
             f"{source.num_examples} images and none. Check --train_split and the annotations."
         )

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from pcd_tf import annotated, inits
 from pcd_tf.detectors import _mask_rcnn_layout as layouts
+from pcd_tf.errors import UserError
 
 LEVELS = (2, 6)  # of the feature pyramid; Lin et al., 2017, arXiv 1612.03144, section 4.1
 _CHOICES = {
@@ -72,35 +73,35 @@ def check(
     eval_source: annotated.Source,
     settings: Settings,
 ) -> None:
-    """Raises a ValueError when the init, a source or a setting does not fit; says what would."""
+    """Raises a UserError when the init, a source or a setting does not fit; says what would."""
     layouts.describe(init.backbone)
     for source in (train_source, eval_source):
         if not source.has_masks:
-            raise ValueError(
+            raise UserError(
                 "model=mask_rcnn: expected a source with a mask for each object. Received: "
                 f"{source.name}, which has boxes alone. Use --model=retinanet, or annotations with "
                 "masks: --dataset=coco_json."
             )
     if train_source.class_names != eval_source.class_names:
-        raise ValueError(
+        raise UserError(
             "Expected the same classes in training and evaluation. Received: "
             f"{', '.join(train_source.class_names)} and {', '.join(eval_source.class_names)}."
         )
     for name, choices in _CHOICES.items():
         received = getattr(settings, name)
         if received not in choices:
-            raise ValueError(
+            raise UserError(
                 f"{name}: expected one of {', '.join(choices)}. Received: {received!r}."
             )
     multiple = 2 ** LEVELS[1]
     if settings.image_size % multiple or settings.image_size < multiple:
-        raise ValueError(
+        raise UserError(
             f"image_size: expected a multiple of {multiple} pixels, the stride of the coarsest "
             f"map. Received: {settings.image_size}."
         )
     num_replicas = settings.strategy.num_replicas_in_sync
     if settings.global_batch_size % num_replicas:
-        raise ValueError(
+        raise UserError(
             f"global_batch_size: expected a multiple of the {num_replicas} replicas. "
             f"Received: {settings.global_batch_size}."
         )

@@ -11,6 +11,7 @@ from keras import ops
 
 from pcd_tf import replicas, students
 from pcd_tf.detectors import _losses
+from pcd_tf.errors import UserError
 
 LEVELS = ("P3", "P4", "P5")  # of the backbone; Lin et al. 2017, section 4, which adds P6 and P7
 COARSEST = 32  # pixels of the image a pixel of P5
@@ -191,12 +192,12 @@ def pyramid(backbone: keras.Model) -> keras.Model:
     KerasHub and keras-cv want of a backbone.
 
     Raises:
-        ValueError: when the backbone lacks one of these levels.
+        UserError: when the backbone lacks one of these levels.
     """
     maps = students.pyramid(backbone)
     missing = [level for level in LEVELS if level not in maps]
     if missing:
-        raise ValueError(
+        raise UserError(
             "Expected a backbone with maps P3, P4 and P5: a pixel for 8, 16 and 32 pixels of the "
             f"image. Received: {backbone.name!r} without {' and '.join(missing)}, with "
             f"{', '.join(maps) or 'none'}. Choose a convolutional student, such as resnet18, "
@@ -219,7 +220,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
     given = [class_names] if isinstance(class_names, str) else list(class_names)
     wrong = isinstance(class_names, str) or not given or not all(given)
     if wrong or len(set(given)) < len(given):
-        raise ValueError(
+        raise UserError(
             "Expected the names of one class or more, a sequence of different strings. Received: "
             f"class_names={class_names!r}"
         )
@@ -228,7 +229,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
 def _check_size(images: Any) -> None:
     height, width = images.shape[1:3]
     if height is None or width is None or height % COARSEST or width % COARSEST:
-        raise ValueError(
+        raise UserError(
             f"Expected images with sides known beforehand, multiples of {COARSEST} pixels, so that "
             f"the levels of the pyramid fit each other. Received: {height} x {width}. Give another "
             "--image_size."

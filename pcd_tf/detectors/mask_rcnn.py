@@ -23,6 +23,7 @@ from pcd_tf.detectors._mask_rcnn_loop import step_reached as step_reached
 from pcd_tf.detectors._mask_rcnn_settings import LEVELS
 from pcd_tf.detectors._mask_rcnn_settings import Settings as Settings
 from pcd_tf.detectors._mask_rcnn_settings import check as check
+from pcd_tf.errors import UserError
 
 # The side, in pixels, from which on the anchors' sizes and the numbers of proposals and of sampled
 # regions are Model Garden's. Below, they shrink with the side: an anchor is the same part of an
@@ -69,10 +70,9 @@ def train(
         The last scores: {"box": ..., "mask": ...}, each as `Detections.scores` gives them.
 
     Raises:
-        ValueError: when the backbone is no ResNet, a source has no masks, the classes differ or a
-            setting does not fit.
-        RuntimeError: when the backbone, built anew, computes other maps.
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the backbone is no ResNet, a source has no masks, the classes differ or a
+            setting does not fit; when the backbone, built anew, computes other maps; when the loss
+            is not finite; the last checkpoint is from before.
         KeyboardInterrupt: when `log` asked for the end.
     """
     check(init, train_source, eval_source, settings)
@@ -167,7 +167,7 @@ def check_maps(init: inits.Init, layout: layouts.Layout) -> None:
     """Compares the maps of the new backbone, in float32, with those of the init's.
 
     Raises:
-        RuntimeError: when one is off by more than MAX_ERROR of its largest value.
+        UserError: when one is off by more than MAX_ERROR of its largest value.
     """
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     expected = layouts.maps(init.backbone, (images - init.mean) / np.array(init.std, np.float32))
@@ -182,7 +182,7 @@ def check_maps(init: inits.Init, layout: layouts.Layout) -> None:
         difference = np.abs(map_ - expected[level]).max()
         largest = np.abs(expected[level]).max()
         if not difference <= MAX_ERROR * largest:
-            raise RuntimeError(
+            raise UserError(
                 f"Expected the map P{level} of {init.name} in Mask R-CNN as well, to {MAX_ERROR} "
                 f"of its largest value {largest:.3g}. Received: one that is off by "
                 f"{difference:.1e}, so the weights were not handed over. Use --model=retinanet."

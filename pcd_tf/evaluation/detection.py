@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pcd_tf.annotated import Source
+from pcd_tf.errors import UserError
 
 # The places of COCO's numbers in `COCOeval.stats` (pycocotools/cocoeval.py, summarize).
 STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5, "AR100": 8}
@@ -62,7 +63,7 @@ class Detections:
             masks: n compressed COCO RLEs in the size of the original image, for "segm".
 
         Raises:
-            ValueError: when the lengths differ, a number is not finite, or there is no such image
+            UserError: when the lengths differ, a number is not finite, or there is no such image
                 or class.
         """
         boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
@@ -101,7 +102,7 @@ class Detections:
             there is no such object to find.
 
         Raises:
-            ValueError: when there are no masks to compare.
+            UserError: when there are no masks to compare.
         """
         self._check_iou_type(iou_type)
         found = self.results()
@@ -127,43 +128,41 @@ class Detections:
         masks: Sequence[dict[str, Any]] | None,
     ) -> None:
         if not 0 <= index < self._source.num_examples:
-            raise ValueError(
+            raise UserError(
                 f"Expected an image of {self._source.name}, 0 to {self._source.num_examples - 1}. "
                 f"Received: {index}."
             )
         number = len(boxes)
         shapes = (boxes.shape, scores.shape, classes.shape)
         if shapes != ((number, 4), (number,), (number,)):
-            raise ValueError(
+            raise UserError(
                 "Expected boxes (n, 4), scores (n,) and classes (n,) of one image. "
                 f"Received: {', '.join(map(str, shapes))}."
             )
         if masks is not None and len(masks) != number:
-            raise ValueError(f"Expected a mask of each of {number} boxes. Received: {len(masks)}.")
+            raise UserError(f"Expected a mask of each of {number} boxes. Received: {len(masks)}.")
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise ValueError(
+            raise UserError(
                 f"Expected finite boxes and scores of image {index}. Received: NaN or infinite "
                 "ones: the network has diverged."
             )
         num_classes = len(self._source.class_names)
         if number and not (classes.min() >= 0 and classes.max() < num_classes):
-            raise ValueError(
+            raise UserError(
                 f"Expected classes from 0 to {num_classes - 1}. "
                 f"Received: {classes.min()} to {classes.max()}."
             )
 
     def _check_iou_type(self, iou_type: str) -> None:
         if iou_type not in IOU_TYPES:
-            raise ValueError(
-                f"Expected iou_type of {', '.join(IOU_TYPES)}. Received: {iou_type!r}."
-            )
+            raise UserError(f"Expected iou_type of {', '.join(IOU_TYPES)}. Received: {iou_type!r}.")
         if iou_type == "segm" and not self._source.has_masks:
-            raise ValueError(
+            raise UserError(
                 f"Expected masks in {self._source.name}, for iou_type='segm'. Received: none. "
                 "Use iou_type='bbox'."
             )
         if iou_type == "segm" and any("segmentation" not in result for result in self.results()):
-            raise ValueError(
+            raise UserError(
                 "Expected masks of all detections, for iou_type='segm'. Received: some without. "
                 "Give masks to `add`."
             )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
 from pcd_tf.segmented import IGNORED
 
 
@@ -34,11 +35,11 @@ class ConfusionMatrix:
         """Counts pixels; both of one shape, labels IGNORED where they are not to be counted.
 
         Raises:
-            ValueError: when the shapes differ, or an id is none of the classes'.
+            UserError: when the shapes differ, or an id is none of the classes'.
         """
         labels, predictions = np.asarray(labels), np.asarray(predictions)
         if labels.shape != predictions.shape:
-            raise ValueError(
+            raise UserError(
                 "Expected labels and predictions of one shape. "
                 f"Received: {labels.shape} and {predictions.shape}."
             )
@@ -47,7 +48,7 @@ class ConfusionMatrix:
         count = len(self.class_names)
         for title, ids in (("labels", labels), ("predictions", predictions)):
             if ids.size and not 0 <= ids.min() <= ids.max() < count:
-                raise ValueError(
+                raise UserError(
                     f"Expected {title} from 0 to {count - 1}. Received: {ids.min()} to {ids.max()}."
                 )
         pairs = labels * count + predictions  # [pixels]

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from pcd_tf import teachers
+from pcd_tf.errors import UserError
 
 # The largest error of the invariance that passes: [ours]. Rounding makes 4e-7 of it in float32,
 # 2e-3 in float16, which has as many bits as TensorFloat-32, and 1e-2 in bfloat16; a mistake in a
@@ -22,7 +23,7 @@ def convert(name: str, path: str, options: dict[str, Any]) -> teachers.Teacher:
     mean pixel.
 
     Raises:
-        ValueError: when the file is not this teacher's, or the check fails.
+        UserError: when the file is not this teacher's, or the check fails.
     """
     print(f"Converts {path} to {name}.", flush=True)
     teacher = teachers.convert(name, path, **options)
@@ -32,7 +33,7 @@ def convert(name: str, path: str, options: dict[str, Any]) -> teachers.Teacher:
     is_float32 = keras.config.dtype_policy().compute_dtype == "float32"
     bound = BOUND if is_float32 else BOUND_OF_MIXED_PRECISION
     if not error <= bound:
-        raise ValueError(
+        raise UserError(
             "Expected the mean over pixels of the embedding to be the head of the mean pixel, up "
             f"to a relative error of {bound:g}. Received: an error of {error:.2g} with {path} as "
             f"{name}. Its weights are not those of a trained network, or a layer is at fault."

@@ -11,6 +11,7 @@ from pycocotools import mask as mask_tools
 
 from pcd_tf import annotated, detectors
 from pcd_tf.configs.finetune import Config
+from pcd_tf.errors import UserError
 from pcd_tf.inits import Init
 from pcd_tf.jobs import _fitting
 from pcd_tf.training import predictions
@@ -26,7 +27,7 @@ class Detection(_fitting.Task):
         config: of the run.
 
     Raises:
-        ValueError: when the images or their annotations do not fit, before anything long.
+        UserError: when the images or their annotations do not fit, before anything long.
     """
 
     metric = "AP"
@@ -38,14 +39,14 @@ class Detection(_fitting.Task):
             self._open(config, config.eval_split, config.eval_annotations),
         )
         if self.train.class_names != self.held_out.class_names:
-            raise ValueError(
+            raise UserError(
                 "Expected the same classes in both splits. Received: "
                 f"{_list(self.train.class_names)} in {self.train.name}, "
                 f"{_list(self.held_out.class_names)} in {self.held_out.name}."
             )
         for source in (self.train, self.held_out):
             if not _has_objects(source):
-                raise ValueError(
+                raise UserError(
                     f"Expected objects in {source.name}, to learn from and to be scored. Received: "
                     f"{source.num_examples} images without any but crowds. Is it the right "
                     "annotation file?"

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
+
 _CONFIG = "config.json"
 _DIGITS = 12  # of an image's number in a file name, so that names sort as numbers do
 
@@ -39,7 +41,7 @@ class Parts:
         identity: what the embeddings depend on, JSON values; parts of another pass are refused.
 
     Raises:
-        ValueError: when the folder is of a pass that differs, naming how, or is of something else.
+        UserError: when the folder is of a pass that differs, naming how, or is of something else.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ class Parts:
                 with np.load(file) as arrays:
                     part = Part(**arrays)
             except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-                raise ValueError(
+                raise UserError(
                     f"Expected a part of the embeddings. Received: {file}, which is damaged "
                     f"({error}). Remove it and give the same command: those after it are made anew."
                 ) from error
@@ -102,7 +104,7 @@ class Parts:
         try:
             earlier = dict(json.loads((self.folder / _CONFIG).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"Expected the parts of an unfinished run in {self.folder}. Received: something "
                 "else. Remove it, or name another --out."
             ) from error
@@ -112,7 +114,7 @@ class Parts:
             if earlier.get(name) != value
         ]
         if different:
-            raise ValueError(
+            raise UserError(
                 f"The unfinished run in {self.folder} is another one; it cannot be resumed:\n  "
                 + "\n  ".join(different)
                 + "\nMake these the same, name another --out, or remove that folder."

@@ -23,7 +23,7 @@ class Segmentation(_fitting.Task):
         config: of the run.
 
     Raises:
-        ValueError: when the images or their maps do not fit, before anything long.
+        UserError: when the images or their maps do not fit, before anything long.
     """
 
     metric = "mIoU"

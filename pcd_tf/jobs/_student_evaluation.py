@@ -10,6 +10,7 @@ import numpy as np
 
 from pcd_tf import atomic, data, probes, segmented, students
 from pcd_tf.configs.distill import Config
+from pcd_tf.errors import UserError
 from pcd_tf.training import pictures
 from pcd_tf.training.evaluations import Evaluations
 from pcd_tf.training.run_directory import RunDirectory
@@ -41,8 +42,8 @@ class StudentEvaluation:
         whether --early_stop_evals ends the run here.
 
     Raises:
-        ValueError: when --eval_dir holds no two images, or splits differ in their classes.
-        FileNotFoundError: when --eval_maps_dir lacks a split.
+        UserError: when --eval_dir holds no two images, or splits differ in their classes; when
+            --eval_maps_dir lacks a split.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StudentEvaluation:
         directory: RunDirectory,
     ) -> None:
         if config.eval_every_epochs is None:
-            raise ValueError("Expected eval_every_epochs to be set. Received: None.")
+            raise UserError("Expected eval_every_epochs to be set. Received: None.")
         steps = config.eval_every_epochs * source.num_examples / config.global_batch_size
         self.every = max(1, round(steps))
         self._config = config
@@ -169,13 +170,13 @@ def _images(config: Config, source: data.Source) -> tuple[data.Source | None, da
         return train, held_out
     images = data.build("folder", data_dir=config.eval_dir)
     if any(name in _NO_CLASSES or name.endswith("_sem") for name in images.class_names):
-        raise ValueError(
+        raise UserError(
             "eval_dir: expected folders that are classes, or train and val with one folder a class "
             f"in each. Received: {', '.join(images.class_names[:5])} in {config.eval_dir}, which "
             "look like splits. Name one of them, or give --eval_maps_dir for class maps."
         )
     if images.num_examples < 2:
-        raise ValueError(
+        raise UserError(
             f"eval_dir: expected two images or more. Received: {images.num_examples} in "
             f"{config.eval_dir}."
         )

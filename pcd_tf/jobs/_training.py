@@ -34,7 +34,7 @@ def begin(job: str, config: TrainingConfig) -> tuple[RunDirectory, devices.Strat
     """Opens the run directory, the devices and the images, all checked before anything long.
 
     Raises:
-        ValueError: when the settings, the workdir, the devices or the images do not fit.
+        UserError: when the settings, the workdir, the devices or the images do not fit.
     """
     config.validate()
     directory = RunDirectory(config.workdir, job, config)

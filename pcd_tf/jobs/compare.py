@@ -11,6 +11,7 @@ import keras
 from pcd_tf import atomic, inits
 from pcd_tf.configs.compare import Config
 from pcd_tf.configs.finetune import Config as FinetuneConfig
+from pcd_tf.errors import UserError
 from pcd_tf.jobs import _comparison as comparison
 from pcd_tf.jobs import finetune
 from pcd_tf.training import logs
@@ -25,7 +26,7 @@ def run(config: Config) -> None:
     read in parallel: alike, not the same.) Finished runs are not repeated.
 
     Raises:
-        ValueError: when the settings, the labels or an init do not fit.
+        UserError: when the settings, the labels or an init do not fit.
 
     Example:
         run(Config(inits="random,runs/student", workdir="runs/compare", dataset="voc", ...))
@@ -58,13 +59,13 @@ def _inits(config: Config) -> dict[str, inits.Init]:
     """Loads each init once, before anything long.
 
     Raises:
-        ValueError: when one does not load, or "random" is another network than all others.
+        UserError: when one does not load, or "random" is another network than all others.
     """
     started = {name: inits.load(name, student=config.student) for name in config.names}
     others = {init.architecture for name, init in started.items() if name != inits.RANDOM}
     ours = started[inits.RANDOM].architecture if inits.RANDOM in started else None
     if ours is not None and ours not in others:
-        raise ValueError(
+        raise UserError(
             f"student: expected the network of another init, {' or '.join(sorted(others))}, for "
             f"random. Received: {config.student}: {ours}. Give the --student that they are."
         )
@@ -106,19 +107,19 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
         and settings[field.name] != getattr(config, field.name)
     ]
     if different:
-        raise ValueError(
+        raise UserError(
             f"Expected the runs of this comparison in {config.workdir}. Received: {folder}, with "
             f"other {', '.join(different)}. Name another --workdir."
         )
     sha256 = content["init"]["sha256"]
     if name != inits.RANDOM and sha256 != init.sha256:
-        raise ValueError(
+        raise UserError(
             f"Expected the runs of {name} as it is now in {config.workdir}. Received: {folder}, "
             "which started from other weights. Name another --workdir, or remove that folder."
         )
     metric, num_examples = content["metric"], stored["num_examples"]
     if content.get(metric) is None:
-        raise ValueError(
+        raise UserError(
             f"Expected a score {metric} in {results}. Received: none, as there was nothing to find."
         )
     epoch = config.global_batch_size / num_examples  # epochs a step

@@ -9,7 +9,7 @@ def run(config: Config) -> None:
     """Converts a teacher; it ends in WORKDIR/teacher, for `distill --teacher_checkpoint`.
 
     Raises:
-        ValueError: when the settings, the workdir or the checkpoint do not fit; nothing is written
+        UserError: when the settings, the workdir or the checkpoint do not fit; nothing is written
             then.
 
     Example:

@@ -26,9 +26,8 @@ def run(config: Config) -> None:
     """Distils a student; its backbone ends in WORKDIR/student.
 
     Raises:
-        ValueError: when the settings, the images, the teacher or the workdir do not fit; before any
-            long work.
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the settings, the images, the teacher or the workdir do not fit; before any
+            long work; when the loss is not finite; the last checkpoint is from before.
 
     Example:
         run(Config(workdir="runs/student", teacher_checkpoint="runs/teacher/teacher"))

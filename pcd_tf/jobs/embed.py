@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pcd_tf import __version__, data
 from pcd_tf.configs.embed import Config
+from pcd_tf.errors import UserError
 from pcd_tf.jobs import _embeddings as embeddings
 from pcd_tf.jobs._parts import Part, Parts
 from pcd_tf.models import embedder
@@ -33,7 +34,7 @@ def run(config: Config) -> None:
     What is computed lies in OUT.partial until all is done; the same call goes on from there.
 
     Raises:
-        ValueError: when the settings, the model, the images or an earlier part do not fit.
+        UserError: when the settings, the model, the images or an earlier part do not fit.
         DecodeError: when no image can be decoded.
         KeyboardInterrupt: when SIGINT or SIGTERM came; what was computed is kept.
 
@@ -130,7 +131,7 @@ def _embed(network: embedder.Embedder, batch: dict[str, Any], batch_size: int) -
     readable = batch["readable"]
     vectors = network(batch["images"], batch_size=batch_size)[readable]
     if not np.isfinite(vectors).all():
-        raise FloatingPointError(
+        raise UserError(
             "Expected finite embeddings. Received: NaN or infinity among images "
             f"{batch['index'][0]} to {batch['index'][-1]}: the model's weights are damaged."
         )
@@ -177,7 +178,7 @@ def _write(parts: Parts, source: data.Source, description: dict[str, Any], out: 
     with temporary.open("rb+") as stream:  # on the disk before it takes the place of its parts
         os.fsync(stream.fileno())
     if out.exists():
-        raise ValueError(f"Expected a new file. Received: {out}, which was made meanwhile.")
+        raise UserError(f"Expected a new file. Received: {out}, which was made meanwhile.")
     temporary.replace(out)
     parts.remove()
     print(f"Done: {int(was_read.sum())} embeddings in {out}.")

@@ -11,6 +11,7 @@ import keras
 
 from pcd_tf import __version__, atomic, data, inits, probes, segmented
 from pcd_tf.configs.evaluate import Config
+from pcd_tf.errors import UserError
 from pcd_tf.training import devices
 
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn")
@@ -25,7 +26,7 @@ def run(config: Config) -> dict[str, float]:
         the probe's scores by name.
 
     Raises:
-        ValueError: when the settings, the network or the images do not fit the probe or one
+        UserError: when the settings, the network or the images do not fit the probe or one
             another; before any long work.
 
     Example:
@@ -75,18 +76,18 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
     """Opens what the probe reads: training images or None, and those to be scored.
 
     Raises:
-        ValueError: when the dataset has no such labels, or its splits differ in their classes.
-        FileNotFoundError: when there is no such folder.
+        UserError: when the dataset has no such labels, or its splits differ in their classes; when
+            there is no such folder.
     """
     kind = segmented if probe.IMAGES == "maps" else data
     if config.dataset not in kind.names():
-        raise ValueError(
+        raise UserError(
             f"dataset: {config.probe} takes {', '.join(kind.names())}. Received: {config.dataset}."
         )
     if probe.IMAGES == "any":
         return None, _images(config, config.eval_split)
     if config.train_split == config.eval_split:
-        raise ValueError(
+        raise UserError(
             "eval_split: expected other images than the probe learns from. Received: "
             f"{config.eval_split!r} for both. Give two splits."
         )
@@ -94,7 +95,7 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
     train, held_out = (make(config, split) for split in (config.train_split, config.eval_split))
     if probe.IMAGES == "labelled":
         if config.dataset == "synthetic":
-            raise ValueError(
+            raise UserError(
                 "dataset: the synthetic images have several objects each, so no class of their "
                 f"own. Received: synthetic for {config.probe}. Use --dataset=folder, or "
                 "--probe=linear_dense."

@@ -22,9 +22,8 @@ def run(config: Config) -> None:
     """Fine-tunes; the last evaluation ends in WORKDIR/results.json.
 
     Raises:
-        ValueError: when the settings, the labels, the init or the workdir do not fit; before any
-            long work.
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the settings, the labels, the init or the workdir do not fit; before any
+            long work; when the loss is not finite; the last checkpoint is from before.
 
     Example:
         run(Config(workdir="runs/cells", init="runs/student", dataset="voc", data_dir="bccd"))

@@ -16,8 +16,8 @@ def run(config: Config) -> None:
     """Pre-trains a teacher; it ends in WORKDIR/teacher, for `distill --teacher_checkpoint`.
 
     Raises:
-        ValueError: when the settings, the images or the workdir do not fit; before any long work.
-        FloatingPointError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the settings, the images or the workdir do not fit; before any long work;
+            when the loss is not finite; the last checkpoint is from before.
 
     Example:
         run(Config(workdir="runs/teacher", dataset="folder", data_dir="photographs"))

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pcd_tf.errors import UserError
+
 STEP = 32  # pixels between the image sizes that are tried as a remedy, as between --image_size's
 # The first size that fits patches of both 14 and 16 pixels, and strides of 32, is 224: 7 steps.
 NUM_STEPS = 7
@@ -22,7 +24,7 @@ def check(networks: Mapping[str, Network], image_size: int) -> dict[str, Size]:
         image_size: side of the square images, pixels.
 
     Raises:
-        ValueError: when a network does not take images of that size; says which sizes nearby all
+        UserError: when a network does not take images of that size; says which sizes nearby all
             of them take.
     """
     sizes = {}
@@ -32,7 +34,7 @@ def check(networks: Mapping[str, Network], image_size: int) -> dict[str, Size]:
         except (ValueError, TypeError, tf.errors.OpError) as error:
             fitting = _fitting(networks.values(), image_size)
             remedy = f"Sizes that fit: {fitting}." if fitting else "No other size nearby fits."
-            raise ValueError(
+            raise UserError(
                 f"Expected an image size that teacher and student take. Received: {image_size} "
                 f"pixels, which the {title} refuses ({_reason(error)}). {remedy}"
             ) from error
@@ -45,7 +47,7 @@ def of(network: Network, image_size: int) -> Size:
     trace = tf.function(network, autograph=False)
     maps = trace.get_concrete_function(tf.TensorSpec(shape)).outputs[0]
     if len(maps.shape) != 4:
-        raise ValueError(f"expected a map (B, h, w, D), received shape {tuple(maps.shape)}")
+        raise UserError(f"expected a map (B, h, w, D), received shape {tuple(maps.shape)}")
     if None in maps.shape[1:3]:
         maps = network(tf.zeros(shape))  # a SavedModel tells its shapes only when it runs
     height, width = maps.shape[1:3]

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pcd_tf import objectives, replicas
+from pcd_tf.errors import UserError
 from pcd_tf.layers import MHSA, ProjectionHead
 from pcd_tf.losses import PixelContrastiveLoss
 from pcd_tf.metrics import feature_spread, pixel_retrieval
@@ -60,7 +61,7 @@ class Distiller(_step.TwoViewModel):
         float (B, H, W, D), the student's embedding of every pixel, not normalised.
 
     Raises:
-        ValueError: when the pairing, the map size or the objective is unknown.
+        UserError: when the pairing, the map size or the objective is unknown.
 
     Example:
         distiller = Distiller(teacher, pcd_tf.students.build("resnet18"), queue_size=1024)
@@ -83,11 +84,11 @@ class Distiller(_step.TwoViewModel):
     ) -> None:
         super().__init__(name="distiller")
         if pairing not in PAIRINGS:
-            raise ValueError(
+            raise UserError(
                 f"`pairing` must be one of {', '.join(PAIRINGS)}. Received: pairing={pairing!r}"
             )
         if map_size not in MAP_SIZES:
-            raise ValueError(
+            raise UserError(
                 f"`map_size` must be one of {', '.join(MAP_SIZES)}. Received: map_size={map_size!r}"
             )
         hidden, dim = teacher.hidden_units, teacher.embedding_dim
@@ -160,7 +161,7 @@ class Distiller(_step.TwoViewModel):
             (H, W) and (h, w), each network's own, by those names.
 
         Raises:
-            ValueError: when one of them takes no images of that size; says which sizes fit.
+            UserError: when one of them takes no images of that size; says which sizes fit.
         """
         return _map_sizes.check({"student": self, "teacher": self.teacher}, image_size)
 

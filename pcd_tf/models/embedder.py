@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import students, teachers
+from pcd_tf import errors, students, teachers
+from pcd_tf.errors import UserError
 
 # What the published teachers are evaluated at; a teacher's directory says nothing of it.
 _TEACHER_IMAGE_SIZE = 224  # pixels
@@ -57,13 +58,8 @@ class Embedder:
     def __call__(self, images: npt.NDArray[np.uint8], *, batch_size: int) -> npt.NDArray[Any]:
         missing = batch_size - len(images)
         filled = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])  # (B, S, S, 3)
-        try:
+        with errors.translated():
             embeddings = self.function(tf.constant(filled))
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(
-                "The device has too little memory for a batch. Use a smaller --batch_size or "
-                f"--image_size. ({str(error).splitlines()[0]})"
-            ) from error
         return np.asarray(embeddings)[: len(images)]
 
     @property
@@ -75,12 +71,12 @@ class Embedder:
         """Computes a black image, so that what cannot work is known before anything is made.
 
         Raises:
-            ValueError: when the network takes images or batches of another size only.
-            MemoryError: when the device has too little memory for such a batch.
+            UserError: when the network takes images or batches of another size only; when the
+                device has too little memory for such a batch.
         """
         batch, height, width, _ = self.fixed_shape
         if height != width:
-            raise ValueError(
+            raise UserError(
                 "Expected a network for square images, or for any. Received: one for images of "
                 f"{height} x {width} pixels. Export it without --image_size, or for squares."
             )
@@ -89,16 +85,16 @@ class Embedder:
             ("image_size", image_size, height),
         ):
             if fixed not in (None, value):
-                raise ValueError(
+                raise UserError(
                     f"{name}: expected {fixed}, which the network was made for alone. "
                     f"Received: {value}. Give --{name}={fixed}."
                 )
         try:
             self(np.zeros((1, image_size, image_size, 3), np.uint8), batch_size=batch_size)
-        except MemoryError:
+        except UserError:
             raise
         except Exception as error:  # what can go wrong is up to each network's own code
-            raise ValueError(
+            raise UserError(
                 f"Expected a network that takes images of {image_size} x {image_size} pixels. "
                 f"Received: a {self.kind} made for {self.image_size}, which cannot: "
                 f"{_reason(error)} Give an --image_size that it takes."
@@ -113,7 +109,7 @@ def load(path: str | os.PathLike[str]) -> Embedder:
             wrote, or a teacher's directory.
 
     Raises:
-        ValueError: when it is none of these, or is damaged.
+        UserError: when it is none of these, or is damaged.
     """
     folder = Path(path)
     if (folder / "saved_model.pb").is_file():
@@ -122,7 +118,7 @@ def load(path: str | os.PathLike[str]) -> Embedder:
         return _teacher(folder)
     if (folder / "config.json").is_file() and (folder / "student").is_dir():
         return _student(folder)
-    raise ValueError(
+    raise UserError(
         "Expected the workdir of a finished distill run, a directory with an exported "
         f"saved_model.pb, or one with teacher.json. Received: {folder}{_near(folder)}"
     )
@@ -144,7 +140,7 @@ def _saved_model(folder: Path) -> Embedder:
     try:
         image_size = json.loads(description.read_text())["image_size"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected a SavedModel with the pcd.json that the job export writes. Received: "
             f"{folder} ({type(error).__name__}: {error}). Export the student again."
         ) from error
@@ -152,13 +148,13 @@ def _saved_model(folder: Path) -> Embedder:
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected a SavedModel that loads, with the signature serving_default. Received: "
             f"{folder} ({type(error).__name__}: {error}). Export the student again."
         ) from error
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     if set(inputs) != {"images"} or "embedding" not in outputs:
-        raise ValueError(
+        raise UserError(
             "Expected a SavedModel whose serving_default takes `images` and gives `embedding`, as "
             f"export writes it. Received: {folder}, which takes {', '.join(sorted(inputs))} and "
             f"gives {', '.join(sorted(outputs))}. Export the student again."

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
-from pcd_tf import data
+from pcd_tf import data, errors
+from pcd_tf.errors import UserError
 
 Network = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
@@ -56,13 +57,8 @@ def network(backbone: keras.Model, mean: Sequence[float], std: Sequence[float]) 
         return tf.cast(backbone(normalised, training=False), tf.float32)
 
     def function(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        try:
+        with errors.translated():
             return np.asarray(compute(tf.constant(images)))
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(
-                "The device has too little memory for a batch. Use a smaller batch size or image "
-                f"size. ({str(error).splitlines()[0]})"
-            ) from error
 
     return function
 
@@ -71,7 +67,7 @@ def pooled(network: Network, source: data.Source, *, image_size: int, batch_size
     """Computes the mean over the last map's pixels of every readable image that has a class.
 
     Raises:
-        ValueError: when no image is left.
+        UserError: when no image is left.
     """
     batches = data.images_in_order(source, image_size=image_size, batch_size=batch_size)
     vectors, labels = [], []
@@ -81,7 +77,7 @@ def pooled(network: Network, source: data.Source, *, image_size: int, batch_size
         labels.append(batch["label"][kept])
     features = Features(np.concatenate(vectors), np.concatenate(labels), source.class_names)
     if not len(features.labels):
-        raise ValueError(
+        raise UserError(
             f"Expected readable images with a class in {source.name}. Received: none of "
             f"{source.num_examples}. Put them in one folder a class."
         )
@@ -115,7 +111,7 @@ def check_classes(train: data.Source, held_out: data.Source) -> None:
     """Refuses two sources that have not the same classes, two at least, before anything long."""
     for source in (train, held_out):
         if len(source.class_names) < 2:
-            raise ValueError(
+            raise UserError(
                 f"Expected images of two classes or more in {source.name}, one folder a class. "
                 f"Received: {len(source.class_names) or 'no'} class folders."
             )
@@ -126,7 +122,7 @@ def check_classes(train: data.Source, held_out: data.Source) -> None:
             for more, source in ((ours - theirs, train), (theirs - ours, held_out))
             if more
         ]
-        raise ValueError(
+        raise UserError(
             f"Expected the same classes in {train.name} and {held_out.name}. "
             f"Received: {'; '.join(only) or 'another order'}. Make the folders the same."
         )

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from pcd_tf import data
+from pcd_tf.errors import UserError
 from pcd_tf.probes import _features
 from pcd_tf.probes._features import Features, Network
 
@@ -57,7 +58,7 @@ def score(train: Features, held_out: Features) -> dict[str, float]:
 
 def _fit(part: Features, strength: float) -> LogisticRegression:
     if len(set(part.labels.tolist())) < 2:
-        raise ValueError(
+        raise UserError(
             "Expected readable training images of two classes or more. Received: one class."
         )
     return LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS).fit(part.vectors, part.labels)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pcd_tf import segmented
+from pcd_tf.errors import UserError
 from pcd_tf.evaluation import segmentation
 from pcd_tf.probes import _features
 from pcd_tf.probes._features import Network
@@ -41,10 +42,10 @@ def evaluate(
         linear_dense_miou and linear_dense_pixel_accuracy on the held-out images, at image_size.
 
     Raises:
-        ValueError: when the classes of the two differ, or no training pixel has one.
+        UserError: when the classes of the two differ, or no training pixel has one.
     """
     if train.class_names != held_out.class_names or len(train.class_names) < 2:
-        raise ValueError(
+        raise UserError(
             f"Expected the same classes, two at least, in {train.name} and {held_out.name}. "
             f"Received: {len(train.class_names)} and {len(held_out.class_names)}: "
             f"{train.class_names[:5]}, {held_out.class_names[:5]}."
@@ -81,7 +82,7 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
         a function: maps (b, h, w, C) -> logits (b, h, w, K).
     """
     if not (labels != segmented.IGNORED).any():
-        raise ValueError("Expected training pixels with a class. Received: none; all are ignored.")
+        raise UserError("Expected training pixels with a class. Received: none; all are ignored.")
     mean = maps.mean(axis=(0, 1, 2))  # [C]
     # Image by image, as the maps may be all that memory holds.
     squares = [np.square(one - mean).mean(axis=(0, 1)) for one in maps]

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from keras import ops
 
 from pcd_tf import data
+from pcd_tf.errors import UserError
 from pcd_tf.layers import Photometric
 from pcd_tf.probes import _features
 from pcd_tf.probes._features import Network
@@ -48,7 +49,7 @@ def evaluate(
     del train
     pool = min(POOL, held_out.num_examples)
     if pool < 2:
-        raise ValueError(
+        raise UserError(
             f"Expected two images or more in {held_out.name}. Received: {held_out.num_examples}."
         )
     num_groups = min(held_out.num_examples, MOST_IMAGES) // pool

@@ -40,8 +40,8 @@ def build(name: str, *, split: str, data_dir: str | None = None, seed: int = 0) 
         seed: which synthetic world (synthetic).
 
     Raises:
-        ValueError: when there is no such source, nothing in it, or an image without a map.
-        FileNotFoundError: when the folder or the list of the split does not exist.
+        UserError: when there is no such source, nothing in it, or an image without a map; when the
+            folder or the list of the split does not exist.
     """
     source: Source = plugins.load(__name__, name).build(split=split, data_dir=data_dir, seed=seed)
     return source

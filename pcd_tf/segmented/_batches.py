@@ -5,6 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from pcd_tf.errors import UserError
 from pcd_tf.segmented._source import IGNORED, Source
 
 # Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
@@ -109,7 +110,7 @@ def _augmented(
 def _resized(image: np.ndarray, classes: np.ndarray, size: tuple[int, int]) -> _Pair:
     """Resizes an image smoothly, and its classes to the nearest pixel's."""
     if image.shape[:2] != classes.shape:
-        raise ValueError(
+        raise UserError(
             "Expected an image and a class map of one size. Received: "
             f"{image.shape[:2]} and {classes.shape} (height, width)."
         )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pcd_tf.data import decode
+from pcd_tf.errors import UserError
 
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
@@ -29,7 +30,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def image(self, index: int) -> npt.NDArray[np.uint8]:
-        """Makes an image: uint8 (H, W, 3), upright RGB. Raises ValueError naming what is wrong."""
+        """Makes an image: uint8 (H, W, 3), upright RGB. Raises UserError naming what is wrong."""
 
     @abc.abstractmethod
     def semantic_map(self, index: int) -> npt.NDArray[np.uint8]:
@@ -50,18 +51,18 @@ class PngSource(Source):
         class_names: of the ids 0, 1, ...
 
     Raises:
-        ValueError: when there is no image, or a file is missing.
+        UserError: when there is no image, or a file is missing.
     """
 
     def __init__(
         self, name: str, images: Sequence[Path], maps: Sequence[Path], class_names: Sequence[str]
     ) -> None:
         if not images:
-            raise ValueError(f"Expected images with class maps in {name}. Received: none.")
+            raise UserError(f"Expected images with class maps in {name}. Received: none.")
         missing = [path for path in (*images, *maps) if not path.is_file()]
         if missing:
             shown = ", ".join(str(path) for path in missing[:3])
-            raise ValueError(
+            raise UserError(
                 f"Expected an image and a class map (PNG) of each name in {name}. Received: "
                 f"{len(missing)} files that do not exist: {shown}. Add them, or leave both out."
             )
@@ -77,7 +78,7 @@ class PngSource(Source):
             {int(x) for x in np.unique(ids)} - {*range(len(self.class_names)), IGNORED}
         )
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"Expected class ids 0 to {len(self.class_names) - 1}, or {IGNORED} to ignore. "
                 f"Received: {unknown[:5]} in {self._maps[index]}."
             )
@@ -93,9 +94,9 @@ def read_ids(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path, formats=["PNG"]) as image:
             mode, ids = image.mode, np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"Expected a PNG of class ids. Received: {path} ({error}).") from error
+        raise UserError(f"Expected a PNG of class ids. Received: {path} ({error}).") from error
     if mode not in ("L", "P"):
-        raise ValueError(
+        raise UserError(
             "Expected a PNG of class ids, 8 bits, greyscale or with a palette. "
             f"Received: {path}, of mode {mode}. Colours must be turned into ids first."
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -16,16 +17,16 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
     are numbers, as many as the maps of all splits hold, so that splits agree.
 
     Raises:
-        FileNotFoundError: when the directory, or a folder of the split, does not exist.
-        ValueError: when there is no image, or one without a map.
+        UserError: when the directory, or a folder of the split, does not exist; when there is no
+            image, or one without a map.
     """
     if data_dir is None:
-        raise ValueError("Expected data_dir, the directory of images and maps. Received: None.")
+        raise UserError("Expected data_dir, the directory of images and maps. Received: None.")
     root = Path(data_dir).expanduser()
     images_folder, maps_folder = root / split, root / f"{split}_sem"
     for folder in (images_folder, maps_folder):
         if not folder.is_dir():
-            raise FileNotFoundError(
+            raise UserError(
                 f"Expected images in {images_folder} and their class maps in {maps_folder}. "
                 f"Received: no directory {folder}."
             )

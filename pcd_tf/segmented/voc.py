@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
 # Everingham et al., "The PASCAL Visual Object Classes Challenge", 2012, in the order of its ids.
@@ -34,17 +35,17 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
     """Opens a split of a directory such as VOCdevkit/VOC2012.
 
     Raises:
-        FileNotFoundError: when there is no list of that split; names those that there are.
-        ValueError: when an image or a map of the list is missing.
+        UserError: when there is no list of that split; names those that there are; when an image or
+            a map of the list is missing.
     """
     if data_dir is None:
-        raise ValueError("Expected data_dir, a directory of VOC's layout. Received: None.")
+        raise UserError("Expected data_dir, a directory of VOC's layout. Received: None.")
     root = Path(data_dir).expanduser()
     lists = root / "ImageSets" / "Segmentation"
     file = lists / f"{split}.txt"
     if not file.is_file():
         there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
-        raise FileNotFoundError(
+        raise UserError(
             f"Expected the list of the split, {file}. Received: no such file. "
             f"Splits there: {there}."
         )

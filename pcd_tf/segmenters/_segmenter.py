@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from pcd_tf import replicas, segmented, students
+from pcd_tf.errors import UserError
 
 NetworkBuilder = Callable[[keras.Model, Mapping[str, keras.KerasTensor], int], keras.Model]
 
@@ -38,7 +39,7 @@ class Segmenter(keras.Model):
         float32 (B, S, S, K), logits.
 
     Raises:
-        ValueError: when there is no class, or the network needs a level that the backbone has not.
+        UserError: when there is no class, or the network needs a level that the backbone has not.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Segmenter(keras.Model):
     ) -> None:
         super().__init__(name=name)
         if not class_names:
-            raise ValueError("Expected one class at least. Received: class_names without any.")
+            raise UserError("Expected one class at least. Received: class_names without any.")
         self.class_names = tuple(class_names)
         self.backbone = backbone
         self._mean, self._std = tuple(mean), tuple(std)
@@ -61,7 +62,7 @@ class Segmenter(keras.Model):
         try:
             self.network = build_network(backbone, levels, len(self.class_names))
         except KeyError as error:
-            raise ValueError(
+            raise UserError(
                 f"Expected a backbone with the level {error} for {name}. Received: {backbone.name} "
                 f"with {', '.join(levels) or 'none'}: choose another --model or another student."
             ) from error

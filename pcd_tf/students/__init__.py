@@ -28,7 +28,7 @@ def build(name: str, **options: Any) -> "keras.Model":
         for `custom` it is a KerasHub backbone. Its other maps: `pyramid`.
 
     Raises:
-        ValueError: when there is no such student, naming the choices and the nearest; when a user's
+        UserError: when there is no such student, naming the choices and the nearest; when a user's
             own model cannot be one.
 
     Example:
@@ -53,7 +53,7 @@ def initialise(backbone: "keras.Model", path: str | os.PathLike[str]) -> str:
         The SHA-256 of the weights, for the record of a run.
 
     Raises:
-        ValueError: when the file cannot be read, or does not fit: says what is missing, what is
+        UserError: when the file cannot be read, or does not fit: says what is missing, what is
             left over, and both shapes of what differs.
     """
     from pcd_tf.students import _start
@@ -78,7 +78,7 @@ def load(directory: str | os.PathLike[str]) -> "keras.Model":
     Classes of the user's own, registered with Keras, must have been imported before.
 
     Raises:
-        ValueError: when it does not load.
+        UserError: when it does not load.
     """
     from pcd_tf.students import _directory
 
@@ -91,7 +91,7 @@ def read(workdir: str | os.PathLike[str]) -> "Student":
     Where a user's own student has layers of the user's own, their module is to be imported before.
 
     Raises:
-        ValueError: when there is no such run, it is another job's, it is not finished, or it has a
+        UserError: when there is no such run, it is another job's, it is not finished, or it has a
             class that Keras does not know.
     """
     from pcd_tf.students import _distilled

@@ -8,6 +8,7 @@ import keras
 import keras_hub
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 from pcd_tf.students import _pyramid
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def backbone(network: keras.Model, pyramid: Mapping[str, str] | None = None) -> 
         `pyramid_outputs` are the named maps. A network that is all this already is returned itself.
 
     Raises:
-        ValueError: when the network is not functional, does not take images, has no map or no layer
+        UserError: when the network is not functional, does not take images, has no map or no layer
             of such a name, when a named layer has another stride, or the image size cannot be free.
     """
     if isinstance(network, keras.Sequential) and network.built:
@@ -57,13 +58,13 @@ def named(network: keras.Model, pyramid: Mapping[str, str]) -> dict[str, keras.K
     """Finds the maps of a pyramid by the names of their layers.
 
     Raises:
-        ValueError: when there is no such layer, or its map has not the stride of its level.
+        UserError: when there is no such layer, or its map has not the stride of its level.
     """
     found = _named(network, pyramid)
     strides = dict(zip(found, _pyramid.strides(network, list(found.values())), strict=True))
     for level, stride in strides.items():
         if _pyramid.level_of(stride) != _number(level):
-            raise ValueError(
+            raise UserError(
                 f"Expected a map of stride {2 ** _number(level)} for {level}. Received: the layer "
                 f"{pyramid[level]}, of stride {stride or 'none'}."
             )
@@ -74,7 +75,7 @@ def _named(network: keras.Model, pyramid: Mapping[str, str]) -> dict[str, keras.
     by_layer = {_layer(x): x for x in _pyramid.maps(network)}
     for level, layer in pyramid.items():
         if layer not in by_layer:
-            raise ValueError(
+            raise UserError(
                 f"Expected a layer of {network.name} that gives a map (B, h, w, C), for {level}. "
                 f"Received: {layer!r}.{plugins.did_you_mean(layer, by_layer)} Its maps, the last "
                 f"ones: {_some(list(by_layer)[::-1])}."
@@ -84,14 +85,14 @@ def _named(network: keras.Model, pyramid: Mapping[str, str]) -> dict[str, keras.
 
 def _check(network: keras.Model) -> None:
     if not isinstance(network, keras.Function):
-        raise ValueError(
+        raise UserError(
             "Expected a functional keras.Model, or a Sequential one with an Input: its layers must "
             f"be known. Received: {network.name}, a {type(network).__name__}: make it by "
             "keras.Model(inputs, outputs)."
         )
     shapes = [tuple(x.shape) for x in network.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
-        raise ValueError(
+        raise UserError(
             "Expected a model of one input, images (B, H, W, 3). Received: "
             f"{network.name} of {', '.join(map(str, shapes))}."
         )
@@ -121,7 +122,7 @@ def _last_map(network: keras.Model) -> keras.KerasTensor:
         x for x, stride in zip(found, strides, strict=True) if _is_map(x) and (stride or 0) > 1
     ]
     if not usable:
-        raise ValueError(
+        raise UserError(
             "Expected a network with a map (B, h, w, C) of a known number of channels, smaller "
             f"than the image. Received: {network.name}, which has none."
         )
@@ -140,7 +141,7 @@ def _any_size(network: keras.Model) -> keras.Model:
     except Exception as error:  # a layer bound to a size can raise anything
         reason = str(error).strip().partition("\n")[0][:200]
     if reason:
-        raise ValueError(
+        raise UserError(
             f"Expected a model for images of any size. Received: {network.name}, made for "
             f"{size[0]} x {size[1]} pixels and bound to them ({reason}): make it on "
             "keras.Input((None, None, 3))."

@@ -10,6 +10,7 @@ import keras
 import keras_hub
 
 import pcd_tf.backbones.vit  # noqa: F401  makes its class known to from_preset
+from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _sources
 from pcd_tf.students._depthwise import use_depthwise_kernels
 
@@ -45,11 +46,11 @@ def load(directory: str | os.PathLike[str]) -> keras.Model:
 
 def _load_preset(folder: Path) -> keras.Model:
     if not folder.is_dir():
-        raise ValueError(f"Expected the directory of a student. Received: {folder}, which is none.")
+        raise UserError(f"Expected the directory of a student. Received: {folder}, which is none.")
     try:
         return keras_hub.models.Backbone.from_preset(str(folder), dtype="float32")
     except (ValueError, KeyError, OSError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected a KerasHub preset of a backbone, or {_MODEL}. Received: {folder}, which "
             f"does not load ({error}): it is damaged or of another KerasHub; distil again, or copy "
             "it again."
@@ -65,7 +66,7 @@ def _load_model(folder: Path) -> keras.Model:
         layers = {str(level): str(layer) for level, layer in json.loads(file.read_text()).items()}
         backbone.pyramid_outputs = _cut.named(backbone, layers)
     except (ValueError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected {file} to name a layer for each level. Received: what does not fit {_MODEL} "
             f"({error}): copy both again."
         ) from error

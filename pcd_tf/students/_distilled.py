@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pcd_tf.errors import UserError
 from pcd_tf.students import _directory, _pyramid, _sources
 
 
@@ -75,13 +76,13 @@ def read(workdir: str | os.PathLike[str]) -> Student:
     caller imports their module before.
 
     Raises:
-        ValueError: when there is no such run, it is another job's, it is not finished, or Keras
+        UserError: when there is no such run, it is another job's, it is not finished, or Keras
             does not know a class of the student yet.
     """
     config = _read_config(Path(workdir))
     preset = Path(workdir) / "student"
     if not preset.is_dir():
-        raise ValueError(
+        raise UserError(
             f"Expected a finished distill run. Received: {workdir}, which has no student/ yet: "
             "run the job distill with this workdir to its end, then export again."
         )
@@ -104,7 +105,7 @@ def _load(preset: Path, student_model: str) -> keras.Model:
         module, separator, _ = student_model.partition(":")
         if not separator or not _sources.is_of_unknown_class(error):
             raise
-        raise ValueError(
+        raise UserError(
             f"Expected a student of classes that Keras knows. Received: {preset}, made by "
             f"{student_model}, with a class that is not registered yet. Nothing is imported "
             f"because a file names it; if you trust that module, import it before: in Python "
@@ -117,23 +118,23 @@ def _read_config(workdir: Path) -> dict[str, Any]:
     path = workdir / "config.json"
     if not path.is_file():
         what = "which has no config.json" if workdir.is_dir() else "which is no directory"
-        raise ValueError(f"Expected the workdir of a distill run. Received: {workdir}, {what}.")
+        raise UserError(f"Expected the workdir of a distill run. Received: {workdir}, {what}.")
     try:
         config: dict[str, Any] = json.loads(path.read_text())
         job = config["job"]
         complete = {"mean", "std"} <= config.keys() and "image_size" in config["settings"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected the config.json of a run. Received: {path}, which cannot be read as one "
             f"({type(error).__name__}: {error})."
         ) from error
     if job != "distill":
-        raise ValueError(
+        raise UserError(
             f"Expected the workdir of a distill run. Received: {workdir}, of the job {job!r}: "
             "export takes the students of distill."
         )
     if not complete:
-        raise ValueError(
+        raise UserError(
             f"Expected mean, std and settings.image_size in config.json. Received: {path} with "
             f"{', '.join(config)}: it is of another release."
         )

@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from pcd_tf.errors import UserError
+
 SUFFIX = ".keras"
 _UNKNOWN = r"Could not locate (\w+ '[^']+')"  # Keras, of a class that is not registered
 
@@ -21,7 +23,7 @@ def read(reference: str) -> keras.Model:
     """Reads `FILE.keras`, or calls `package.module:function`.
 
     Raises:
-        ValueError: when there is no such file, module or function, it does not load, or it gives no
+        UserError: when there is no such file, module or function, it does not load, or it gives no
             keras.Model.
     """
     if reference.endswith(SUFFIX):
@@ -29,7 +31,7 @@ def read(reference: str) -> keras.Model:
     module, _, name = reference.partition(":")
     function = getattr(_import_module(reference), name, None)
     if not callable(function):
-        raise ValueError(
+        raise UserError(
             f"Expected a function that makes the student. Received: {reference}, but the module "
             f"{module} has none of the name {name!r}."
         )
@@ -37,12 +39,12 @@ def read(reference: str) -> keras.Model:
         try:
             model = function()
         except Exception as error:  # a user's function can raise anything
-            raise ValueError(
+            raise UserError(
                 f"Expected {reference}() to make a keras.Model. It raised "
                 f"{type(error).__name__}: {error}"
             ) from error
     if not isinstance(model, keras.Model):
-        raise ValueError(
+        raise UserError(
             f"Expected {reference}() to return a keras.Model. Received: a {type(model).__name__}."
         )
     return model
@@ -52,11 +54,11 @@ def _import_module(reference: str) -> ModuleType:
     """Imports the module of `package.module:function`, from the current directory too.
 
     Raises:
-        ValueError: when there is no such module, or it cannot be imported.
+        UserError: when there is no such module, or it cannot be imported.
     """
     name, separator, _ = reference.partition(":")
     if not separator or not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(
+        raise UserError(
             f"Expected FILE{SUFFIX}, or package.module:function. Received: {reference!r}."
         )
     with _current_directory_importable():
@@ -64,7 +66,7 @@ def _import_module(reference: str) -> ModuleType:
             return importlib.import_module(name)
         except Exception as error:  # a user's module can raise anything
             is_missing = isinstance(error, ModuleNotFoundError) and name.startswith(str(error.name))
-            raise ValueError(
+            raise UserError(
                 f"Expected a module {name!r}, for {reference}. There is none in {Path.cwd()} nor "
                 "installed: run from where it is, or install it."
                 if is_missing
@@ -77,19 +79,19 @@ def read_file(path: str | os.PathLike[str]) -> keras.Model:
     """Reads a .keras file; nothing in it is run as code.
 
     Raises:
-        ValueError: when there is no such file, it is damaged, holds a Lambda, or a layer of a class
+        UserError: when there is no such file, it is damaged, holds a Lambda, or a layer of a class
             that Keras does not know.
     """
     file = Path(path)
     if not file.is_file() or not zipfile.is_zipfile(file):
         what = "which is no .keras file or is damaged" if file.exists() else "which does not exist"
-        raise ValueError(f"Expected a model that Keras saved. Received: {file}, {what}.")
+        raise UserError(f"Expected a model that Keras saved. Received: {file}, {what}.")
     try:
         model: Any = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file can end in nearly any of them
-        raise ValueError(f"{_why_not_loaded(file, error)}") from error
+        raise UserError(f"{_why_not_loaded(file, error)}") from error
     if not isinstance(model, keras.Model):
-        raise ValueError(f"Expected a keras.Model. Received: {file}, a {type(model).__name__}.")
+        raise UserError(f"Expected a keras.Model. Received: {file}, a {type(model).__name__}.")
     return model
 
 

@@ -10,6 +10,7 @@ import keras_hub
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _directory, _sources
 from pcd_tf.weights import arrays, checkpoint, torchvision
 
@@ -52,7 +53,7 @@ def _copy(start: keras.Model, backbone: keras.Model, source: Path) -> None:
 def _from_torchvision(backbone: keras.Model, source: Path) -> dict[str, Array]:
     state = checkpoint.read(source)
     if not isinstance(backbone, keras_hub.models.ResNetBackbone):
-        raise ValueError(
+        raise UserError(
             "Expected a student that is a ResNet, for a checkpoint in torchvision's layout. "
             f"Received: {source} for {backbone.name}: start from a student's directory, a .keras "
             "or a .weights.h5 file."
@@ -71,7 +72,7 @@ def _prefix(state: Mapping[str, Array], source: Path) -> str:
     found = [x for x in found if f"{x}layer1.0.{_FIRST}" in state]
     if len(found) != 1:
         what = " and ".join(repr(x) for x in found) or "none"
-        raise ValueError(
+        raise UserError(
             f"Expected a file with one ResNet in torchvision's names, {_FIRST} and so on, after "
             f"one prefix. Received: {source} with {what}, its first names "
             f"{', '.join(list(state)[:5])}: save the state_dict() of the backbone alone."
@@ -88,7 +89,7 @@ def _load_h5(backbone: keras.Model, source: Path) -> None:
         for variable, value in zip(backbone.weights, before, strict=True):
             variable.assign(value)
         first = str(error).strip().partition("\n")[0][:300]
-        raise ValueError(
+        raise UserError(
             f"Expected the weights of {backbone.name}, as Keras saved them. Received: {source}, "
             f"which does not load ({type(error).__name__}: {first}). Nothing was loaded."
         ) from error

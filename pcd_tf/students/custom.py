@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _directory, _sources
 
 # Pixels a side of the images to try a network with: a multiple of strides up to 64, and of 14.
@@ -29,13 +30,11 @@ def build(
         image_size: side of the images that it will be given, pixels; checked when given.
 
     Raises:
-        ValueError: when there is no such model, it is no backbone, does not take such images, or
+        UserError: when there is no such model, it is no backbone, does not take such images, or
             would not be the same when it is saved and read again.
     """
     if model is None:
-        raise ValueError(
-            "Expected model, a .keras file or package.module:function. Received: None."
-        )
+        raise UserError("Expected model, a .keras file or package.module:function. Received: None.")
     backbone = _cut.backbone(_sources.read(model), pyramid)
     if image_size is not None:
         _check_takes(backbone, image_size)
@@ -57,7 +56,7 @@ def _check_takes(backbone: keras.Model, image_size: int) -> None:
     except Exception as error:  # a layer bound to a size can raise anything
         shape = str(error).strip().partition("\n")[0][:200]
     if isinstance(shape, str) or 0 in shape:
-        raise ValueError(
+        raise UserError(
             f"Expected a model for images of {image_size} x {image_size} pixels, the image_size. "
             f"Received: {backbone.name}, which gives for them: {shape}."
         )
@@ -71,7 +70,7 @@ def _check_can_be_saved(backbone: keras.Model, side: int) -> None:
             again = _directory.load(folder)
         except Exception as error:  # a user's layer can raise anything
             reason = str(error).replace(f"{folder}/", "")
-            raise ValueError(
+            raise UserError(
                 "Expected a model that can be saved and read again. Received: "
                 f"{backbone.name}, which cannot: {reason}"
             ) from error
@@ -82,7 +81,7 @@ def _check_can_be_saved(backbone: keras.Model, side: int) -> None:
     if received.shape == expected.shape:
         off = np.max(np.abs(received - expected)) / max(np.max(np.abs(expected)), 1e-12)
     if not off <= _TOLERANCE:
-        raise ValueError(
+        raise UserError(
             "Expected a model that is the same when it is saved and read again. Received: "
             f"{backbone.name}, whose map is then off by {off:.1e} of its largest value: a "
             "layer's get_config loses an argument, or a layer holds values that are no weights."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pcd_tf.teachers._teacher import Teacher as Teacher
@@ -26,12 +27,12 @@ def build(name: str) -> "Teacher":
         name: one of `names()`.
 
     Raises:
-        ValueError: when there is no such teacher, naming the choices and the nearest, or when its
+        UserError: when there is no such teacher, naming the choices and the nearest, or when its
             network is only known with its file.
     """
     module = plugins.load(__name__, name)
     if not hasattr(module, "build"):
-        raise ValueError(
+        raise UserError(
             f"Expected a teacher whose network is known without its file. Received: {name!r}: read "
             "it from its file by `teachers.convert`, or main.py convert."
         )
@@ -51,7 +52,7 @@ def convert(name: str, path: str | os.PathLike[str], **options: Any) -> "Teacher
         **options: what else this teacher needs to know; see its `from_checkpoint`.
 
     Raises:
-        ValueError: when the file cannot be read, wants to run code, or is not this teacher's; says
+        UserError: when the file cannot be read, wants to run code, or is not this teacher's; says
             what is missing, what is left over, and both shapes of what does not fit.
 
     Example:
@@ -79,7 +80,7 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> "Teacher
         name: the teacher it has to be; None takes any.
 
     Raises:
-        ValueError: when the directory is not a whole teacher, or holds another one; says what is
+        UserError: when the directory is not a whole teacher, or holds another one; says what is
             missing, what is left over, and both shapes of what does not fit.
 
     Example:

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 from pcd_tf.teachers import _head
 
 _NUM_LISTED = 12  # how many names an error lists; the last ones are the likeliest
@@ -33,7 +34,7 @@ def cut(
         (B, H, W, 3) -> (B, h, w, C), and the head (B, C) -> (B, D): an Identity for none.
 
     Raises:
-        ValueError: when there is no such layer, or it is no map or no head; when there are several,
+        UserError: when there is no such layer, or it is no map or no head; when there are several,
             or something else than averaging stands between map and head.
     """
     graph = _Graph(model)
@@ -46,7 +47,7 @@ def cut(
         pooled, parts = graph.head(head_name)
         averaged = graph.averaged(pooled, head_name)
         if map_name is not None and averaged is not feature_map:
-            raise ValueError(
+            raise UserError(
                 f"Expected the map whose mean the head {head_name!r} takes, which is the output of "
                 f"{graph.name_of(averaged)!r}. Received: {map_name!r}: name that one, or none."
             )
@@ -54,7 +55,7 @@ def cut(
         head = keras.Sequential([keras.Input(pooled.shape[1:]), *parts], name="head")
     if len(feature_map.shape) != 4 or feature_map.shape[-1] is None:
         what = "the model's output" if map_name is None and head is None else "the map"
-        raise ValueError(
+        raise UserError(
             f"Expected {what} to be a map (B, h, w, C), C known. Received: shape "
             f"{tuple(feature_map.shape)} of {graph.name_of(feature_map)!r}. Name a map by "
             f"--teacher_map ({_some(graph.names(4))}) and, if it has one, the vector head behind "
@@ -72,7 +73,7 @@ class _Graph:
             images = keras.Input((None, None, 3))
             model = keras.Model(images, model(images), name=model.name)
         if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-            raise ValueError(
+            raise UserError(
                 "Expected a model of one input, images (B, H, W, 3). Received: inputs of shape "
                 f"{', '.join(str(tuple(x.shape)) for x in model.inputs)}."
             )
@@ -85,7 +86,7 @@ class _Graph:
     def output(self) -> Any:
         if len(self.outputs) > 1:
             names = [self.name_of(tensor) for tensor in self.outputs]
-            raise ValueError(
+            raise UserError(
                 "Expected a model of one output, or --teacher_map to name the layer that gives the "
                 f"map. Received: a model of {len(names)} outputs, of {', '.join(names)}."
             )
@@ -104,12 +105,12 @@ class _Graph:
         found = [node for node in self.nodes if node.operation.name == name]
         if not found:
             known = [node.operation.name for node in self.nodes]
-            raise ValueError(
+            raise UserError(
                 f"Expected the name of a layer, such as {_some(self.names(rank))}. "
                 f"Received: {name!r}.{plugins.did_you_mean(name, known)}"
             )
         if len(found) > 1 or len(found[0].outputs) > 1:
-            raise ValueError(
+            raise UserError(
                 f"Expected a layer that is called once and gives one output. Received: {name!r}, "
                 f"called {len(found)} times, with {len(found[0].outputs)} outputs."
             )
@@ -123,7 +124,7 @@ class _Graph:
         node = self.node(name, rank=2)
         if len(node.input_tensors) != 1 or len(node.input_tensors[0].shape) != 2:
             shapes = [tuple(tensor.shape) for tensor in node.input_tensors]
-            raise ValueError(
+            raise UserError(
                 "Expected a head that takes vectors (B, C): the first layer behind the mean over "
                 f"pixels. Received: {name!r}, which takes {', '.join(map(str, shapes))}."
             )
@@ -142,7 +143,7 @@ class _Graph:
             if _is_mean_over_pixels(layer):
                 return vectors
             if vectors is None or not isinstance(layer, (*_IDLE, layers.Flatten)):
-                raise ValueError(
+                raise UserError(
                     "Expected the mean over all pixels of a map in front of the head, as a "
                     "GlobalAveragePooling2D: it is what SpatialAdaptor keeps. Received: "
                     f"{layer.name!r}, a {type(layer).__name__}, in front of {head_name!r}."
@@ -152,7 +153,7 @@ class _Graph:
         tensor = node.outputs[0]
         users = [n for n in self.nodes if any(x is tensor for x in n.input_tensors)]
         if len(users) != 1 or len(users[0].input_tensors) != 1:
-            raise ValueError(
+            raise UserError(
                 "Expected a head that is one chain of layers up to the model's output. Received: "
                 f"one that branches at {node.operation.name!r}. Make it a nested model, and name "
                 "that."
@@ -177,7 +178,7 @@ def _plain(parts: Iterable[Any]) -> list[Any]:
                 for before, node in itertools.pairwise(nodes)
             ]
             if not nodes or not all(chained):
-                raise ValueError(
+                raise UserError(
                     "Expected a head that is one chain of layers, without branches. Received: "
                     f"{part.name!r}, which is not."
                 )

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import keras
 
+from pcd_tf.errors import UserError
+
 NAME = "teacher.json"
 
 _Model = TypeVar("_Model", bound=keras.Model)
@@ -26,28 +28,28 @@ def read(folder: Path) -> dict[str, Any]:
     """Reads the description in a teacher's folder.
 
     Raises:
-        ValueError: when there is none, or it is cut short, of another version or without a part.
+        UserError: when there is none, or it is cut short, of another version or without a part.
     """
     path = folder / NAME
     if not path.is_file():
         inside = folder / "teacher"
         hint = f" Did you mean {inside}?" if (inside / NAME).is_file() else ""
-        raise ValueError(
+        raise UserError(
             f"Expected a teacher's directory, as pretrain and convert write it. "
             f"Received: {folder}, which has no {NAME}.{hint}"
         )
     try:
         description: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"Expected JSON. Received: {path} ({error}): write it again.") from error
+        raise UserError(f"Expected JSON. Received: {path} ({error}): write it again.") from error
     version = description.get("version") if isinstance(description, dict) else None
     if version != _VERSION:
-        raise ValueError(
+        raise UserError(
             f"Expected a teacher of format version {_VERSION}. Received: {path} of version "
             f"{version!r}: read it with the release that wrote it, or write it again."
         )
     if missing := [key for key in _KEYS if key not in description]:
-        raise ValueError(
+        raise UserError(
             f"Expected {', '.join(_KEYS)}. Received: {path} without {', '.join(missing)}."
         )
     return description
@@ -68,18 +70,18 @@ def rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model:
         folder: that of the teacher, for errors.
 
     Raises:
-        ValueError: when Keras cannot build it, or it is of another class.
+        UserError: when Keras cannot build it, or it is of another class.
     """
     try:
         _import_own_classes(config)
         model = keras.saving.deserialize_keras_object(config)
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected {folder / NAME} to describe a {kind.__name__}. Received: what this "
             f"version of Keras cannot build ({error})."
         ) from error
     if not isinstance(model, kind):
-        raise ValueError(
+        raise UserError(
             f"Expected {folder / NAME} to describe a {kind.__name__}. "
             f"Received: a {type(model).__name__}."
         )

@@ -11,6 +11,7 @@ import keras
 import numpy.typing as npt
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import arrays, mlp, torchvision
 
@@ -96,7 +97,7 @@ def fill(
         The same teacher.
 
     Raises:
-        ValueError: when arrays are missing, left over, of another shape or not finite; lists them
+        UserError: when arrays are missing, left over, of another shape or not finite; lists them
             by their names in the file. Nothing is set then.
     """
     rest, unused = _set_aside(state, layout)
@@ -121,7 +122,7 @@ def fill(
     if whole := [name for name in received if received[name].dtype.kind != "f"]:
         problems.append(f"no floating point, so perhaps quantised: {', '.join(sorted(whole)[:3])}")
     if problems:
-        raise ValueError(
+        raise UserError(
             f"Expected the {len(shapes)} arrays of {teacher.name}. Received: {origin}: "
             f"{'; '.join(problems)}. Nothing was converted.{_advice(state, layout)}"
         )

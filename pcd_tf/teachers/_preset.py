@@ -10,6 +10,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from pcd_tf.errors import UserError
 from pcd_tf.teachers import _head
 from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
 
@@ -32,14 +33,14 @@ def teacher(
         convert: turns that backbone into a model with a map.
 
     Raises:
-        ValueError: when there is no such preset, it is of another kind, or it does not load.
+        UserError: when there is no such preset, it is of another kind, or it does not load.
     """
     preset = os.fspath(preset)
     _check(preset, kind)
     try:
         backbone = kind.from_preset(preset)
     except Exception as error:  # of KerasHub, HDF5, Kaggle's client, or the network beneath it
-        raise ValueError(
+        raise UserError(
             f"Expected a whole KerasHub preset of a {kind.__name__}. Received: {preset}, which "
             f"does not load ({_first_line(error)}). A name is downloaded: that needs the network, "
             "and for some an account that has accepted their terms. A directory has to be whole."
@@ -60,20 +61,20 @@ def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
     if preset in kind.presets or "://" in preset:
         return
     if not Path(preset).is_dir():
-        raise ValueError(
+        raise UserError(
             "Expected a preset directory, or a KerasHub preset out of "
             f"{', '.join(sorted(kind.presets))}. Received: {preset}, which is neither."
         )
     path = Path(preset) / _CONFIG
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"Expected a KerasHub preset directory, as `save_to_preset` writes it. "
             f"Received: {preset}, which has no {_CONFIG}."
         )
     try:
         found = json.loads(path.read_text()).get("class_name")
     except (ValueError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f"Expected the {_CONFIG} of a KerasHub preset. Received: {path}, which is none "
             f"({type(error).__name__}: {_first_line(error)})."
         ) from error
@@ -81,7 +82,7 @@ def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
         kind.__name__,
         None,
     ):  # None in those of Hugging Face, which KerasHub reads too
-        raise ValueError(
+        raise UserError(
             f"Expected a preset of a {kind.__name__}. Received: {preset}, of a {found}."
         )
 

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 
 SIGNATURE = "serving_default"
 FOLDER = "saved_model"  # its name in the directory of a teacher
@@ -37,7 +38,7 @@ class SavedModel(keras.Model):
         float (B, h, w, C).
 
     Raises:
-        ValueError: when there is no SavedModel, or its signature is another.
+        UserError: when there is no SavedModel, or its signature is another.
 
     Example:
         SavedModel("runs/saved_model", "feature_map")
@@ -54,7 +55,7 @@ class SavedModel(keras.Model):
         call = _Call(_function(program, argument, spec.dtype.name, output))
         super().__init__(images, call(images), **kwargs)
         if len(self.output_shape) != 4 or self.output_shape[-1] is None:
-            raise ValueError(
+            raise UserError(
                 f"Expected a map (B, h, w, C), C known. Received: {path}, whose output {output} "
                 f"is of shape {self.output_shape}."
             )
@@ -106,7 +107,7 @@ def _load(path: Path) -> keras.layers.TFSMLayer:
     try:
         return keras.layers.TFSMLayer(str(path), call_endpoint=SIGNATURE, trainable=False)
     except Exception as error:  # damaged files raise TensorFlow's own errors too
-        raise ValueError(
+        raise UserError(
             f"Expected a SavedModel with the signature {SIGNATURE}. Received: {path}, which does "
             f"not load ({' '.join(str(error).split())})."
         ) from error
@@ -124,7 +125,7 @@ def _argument(path: Path, program: keras.layers.TFSMLayer) -> tuple[str, Any]:
     shape = tuple(spec.shape)
     if more or len(shape) != 4 or shape[0] is not None or shape[3] not in (3, None):
         received = {name: tuple(spec.shape) for name, spec in arguments.items()}
-        raise ValueError(
+        raise UserError(
             f"Expected a signature {SIGNATURE} of one argument, images (B, H, W, 3), B free. "
             f"Received: {path} with {received}: export it so."
         )
@@ -139,7 +140,7 @@ def _output(path: Path, program: keras.layers.TFSMLayer, name: str | None) -> st
         return next(iter(outputs))
     if name is None or name not in outputs:
         received = "no name" if name is None else f"{name!r}"
-        raise ValueError(
+        raise UserError(
             f"Expected the name of an output of {path}, out of {outputs}. Received: {received}."
             f"{plugins.did_you_mean(name or '', outputs)} Name the map by --teacher_map."
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from pcd_tf import atomic
+from pcd_tf.errors import UserError
 from pcd_tf.layers import SpatialAdaptor
 from pcd_tf.teachers import _description
 from pcd_tf.teachers._saved_model import SavedModel, in_teacher
@@ -50,7 +51,7 @@ class Teacher:
         the map's mean over the pixels.
 
     Raises:
-        ValueError: when the backbone gives no map, head and backbone do not fit, or mean and std
+        UserError: when the backbone gives no map, head and backbone do not fit, or mean and std
             are not three numbers each.
 
     Example:
@@ -70,12 +71,12 @@ class Teacher:
         gates: str = "mean",
     ):
         if len(backbone.output_shape) != 4:
-            raise ValueError(
+            raise UserError(
                 "Expected a backbone that gives a map (B, h, w, C). Received: "
                 f"{backbone.name} that gives {backbone.output_shape}."
             )
         if backbone.output_shape[-1] != head.input_shape[-1]:
-            raise ValueError(
+            raise UserError(
                 "Expected a head for the backbone's channels. Received: a backbone with "
                 f"{backbone.output_shape[-1]}, a head for {head.input_shape[-1]}."
             )
@@ -144,7 +145,7 @@ class Teacher:
         """Writes `teacher.json` and `weights.safetensors`: the whole directory, or nothing of it.
 
         Raises:
-            ValueError: when the directory holds something and `overwrite` is not given.
+            UserError: when the directory holds something and `overwrite` is not given.
         """
         description = {
             "name": self.name,
@@ -180,7 +181,7 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
     folder = Path(directory)
     description = _description.read(folder)
     if name is not None and description["name"] != name:
-        raise ValueError(
+        raise UserError(
             f"Expected the teacher {name}. Received: {folder}, which holds {description['name']}: "
             "ask for that teacher, or name another directory."
         )
@@ -202,7 +203,7 @@ def _three_numbers(
     label: str, numbers: Sequence[float], above: float = -math.inf
 ) -> tuple[float, float, float]:
     if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
-        raise ValueError(
+        raise UserError(
             f"Expected a {label} of three finite numbers above {above}, one for each channel of "
             f"RGB images in 0..255. Received: {label}={tuple(numbers)}."
         )

@@ -43,7 +43,7 @@ def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
         path: the `.pth` or `.pth.tar` of the pre-training, or the same as `.safetensors` or `.npz`.
 
     Raises:
-        ValueError: when the file cannot be read, or its arrays are not this teacher's.
+        UserError: when the file cannot be read, or its arrays are not this teacher's.
     """
     state = checkpoint.read(path)
     return _layout.fill(build(), state, LAYOUT, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from pcd_tf.errors import UserError
 from pcd_tf.teachers import _cut, _head
 from pcd_tf.teachers._saved_model import SavedModel, is_saved_model
 from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
@@ -41,7 +42,7 @@ def from_checkpoint(
         std: likewise; 1, 1, 1.
 
     Raises:
-        ValueError: when the file cannot be loaded, or gives no map; says which names there are.
+        UserError: when the file cannot be loaded, or gives no map; says which names there are.
 
     Example:
         from_checkpoint("encoder.keras", head="projection", mean=(0, 0, 0), std=(1, 1, 1))
@@ -50,7 +51,7 @@ def from_checkpoint(
     integers = False
     if is_saved_model(path):
         if head is not None:
-            raise ValueError(
+            raise UserError(
                 f"Expected no --teacher_head for a SavedModel, which has no layers. "
                 f"Received: {head!r}, {path}: save the model as .keras to use its head."
             )
@@ -69,7 +70,7 @@ def from_checkpoint(
         origin=_origin(path, feature_map, head),
     )
     if unnamed := len(teacher.weights) - len(teacher.named_weights):
-        raise ValueError(
+        raise UserError(
             f"Expected a model whose weights all belong to layers that Keras lists. Received: "
             f"{path}, where {unnamed} do not: rebuild it as a functional model."
         )
@@ -81,19 +82,19 @@ def _load(path: Path) -> keras.Model:
         what = "is no directory of a SavedModel" if path.is_dir() else "does not exist"
         if path.is_file():
             what = "is of another kind: load it and save it again with model.save('FILE.keras')"
-        raise ValueError(
+        raise UserError(
             f"Expected a .keras file, or the directory of a SavedModel. Received: {path}, which "
             f"{what}."
         )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, zipfile, json and h5py raise what they like
-        raise ValueError(
+        raise UserError(
             f"Expected a .keras file that loads in safe mode. Received: {path}, which does not "
             f"({_reason(error)})."
         ) from error
     if not isinstance(model, keras.Model):
-        raise ValueError(f"Expected a model. Received: {path} with a {type(model).__name__}.")
+        raise UserError(f"Expected a model. Received: {path} with a {type(model).__name__}.")
     return model
 
 

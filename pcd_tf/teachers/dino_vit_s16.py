@@ -35,7 +35,7 @@ def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
         path: the `.pth` of the pre-training, or the same as `.safetensors` or `.npz`.
 
     Raises:
-        ValueError: when the file cannot be read, or its arrays are not this teacher's.
+        UserError: when the file cannot be read, or its arrays are not this teacher's.
     """
     state = checkpoint.read(path)
     return _layout.fill(build(has_norm=_dino_vit.has_norm(state)), state, LAYOUT, path)

@@ -39,7 +39,7 @@ def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
         path: name of a KerasHub preset, which is downloaded, or a local preset directory.
 
     Raises:
-        ValueError: when there is no such preset, it is of another kind, or it does not load.
+        UserError: when there is no such preset, it is of another kind, or it does not load.
 
     Example:
         from_checkpoint("dinov2_small")

@@ -31,6 +31,6 @@ def from_checkpoint(path: str | os.PathLike[str]) -> Teacher:
         path: the `.pth.tar` of the pre-training, or the same as `.safetensors` or `.npz`.
 
     Raises:
-        ValueError: when the file cannot be read, or its arrays are not this teacher's.
+        UserError: when the file cannot be read, or its arrays are not this teacher's.
     """
     return _moco_v3_vit.fill(build(), path)

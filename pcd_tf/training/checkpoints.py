@@ -5,6 +5,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pcd_tf.errors import UserError
+
 NUM_KEPT = 2  # the last, and the one before it in case the machine dies while writing
 _REMEDY = "Remove the directory to start over, or name another --workdir."
 
@@ -33,7 +35,7 @@ class Checkpoints:
         """Restores the last checkpoint, every variable of it; returns its step, 0 without one.
 
         Raises:
-            ValueError: when the checkpoint does not fit the model, or cannot be read.
+            UserError: when the checkpoint does not fit the model, or cannot be read.
         """
         path = self._manager.latest_checkpoint
         if path is None:
@@ -43,7 +45,7 @@ class Checkpoints:
             status = self._manager.checkpoint.restore(path)
             status.assert_existing_objects_matched().assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(
+            raise UserError(
                 f"Expected a checkpoint of this model in {path}. Received: one that does not fit "
                 f"or cannot be read ({str(error).splitlines()[0]}). {_REMEDY}"
             ) from error
@@ -58,7 +60,7 @@ class Checkpoints:
         """Keeps a run from starting over, and over its checkpoints, when their list is damaged."""
         directory = Path(self._manager.directory)
         if any(directory.glob("*.index")):
-            raise ValueError(
+            raise UserError(
                 f"Expected the file {directory / 'checkpoint'} to name the last checkpoint. "
                 f"Received: none that can be read, beside checkpoints. {_REMEDY}"
             )

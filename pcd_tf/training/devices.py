@@ -8,6 +8,8 @@ from typing import TypeAlias
 import keras
 import tensorflow as tf
 
+from pcd_tf.errors import UserError
+
 Strategy: TypeAlias = tf.distribute.Strategy
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ def strategy(name: str, *, num_virtual_devices: int = 1) -> Strategy:
         num_virtual_devices: cut the CPU into this many, to try replicas without GPUs; 1 for none.
 
     Raises:
-        ValueError: when the CPU cannot be cut any more because TensorFlow runs already.
+        UserError: when the CPU cannot be cut any more because TensorFlow runs already.
     """
     gpus = [device.name.removeprefix("/physical_device:") for device in _physical("GPU")]
     if not gpus and Path("/dev/nvidia0").exists():
@@ -45,7 +47,7 @@ def set_precision(name: str) -> None:
 
 
 def check_batch(strategy: Strategy, global_batch_size: int, *, least: int = 2) -> None:
-    """Raises a ValueError when the global batch cannot be divided over the replicas evenly.
+    """Raises a UserError when the global batch cannot be divided over the replicas evenly.
 
     Args:
         strategy: of the run.
@@ -55,7 +57,7 @@ def check_batch(strategy: Strategy, global_batch_size: int, *, least: int = 2) -
     count = strategy.num_replicas_in_sync
     images = "one image" if least == 1 else "two images"
     if global_batch_size % count or global_batch_size // count < least:
-        raise ValueError(
+        raise UserError(
             f"global_batch_size: expected a multiple of the {count} replicas, {images} each at "
             f"least. Received: {global_batch_size}."
         )
@@ -109,7 +111,7 @@ def _cpus(count: int) -> list[str]:
         try:
             tf.config.set_logical_device_configuration(_physical("CPU")[0], cut)
         except RuntimeError as error:
-            raise ValueError(
+            raise UserError(
                 "Expected a process in which TensorFlow has not run yet, to cut the CPU into "
                 f"{count} devices. Received: one in which it has. Start a new process."
             ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pcd_tf.errors import UserError
 from pcd_tf.training import logs
 
 
@@ -51,11 +52,11 @@ class Evaluations:
         """Returns the step with the highest score, the first of equals, and that score.
 
         Raises:
-            ValueError: when no line has that score.
+            UserError: when no line has that score.
         """
         found = [(line[metric], -int(line["step"])) for line in self.lines if metric in line]
         if not found:
-            raise ValueError(f"Expected a score {metric} in {self._file}. Received: none.")
+            raise UserError(f"Expected a score {metric} in {self._file}. Received: none.")
         value, negative_step = max(found)
         return -negative_step, value
 

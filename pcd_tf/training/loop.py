@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pcd_tf import errors
+from pcd_tf.errors import UserError
 from pcd_tf.training import interrupts
 from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.logs import Logs
@@ -48,8 +50,8 @@ def train(
         the values of the last step.
 
     Raises:
-        FloatingPointError: when the loss, or a weight to be kept, is not finite; the last
-            checkpoint is from before.
+        UserError: when the loss, or a weight to be kept, is not finite, an image is damaged, or
+            memory runs out; the last checkpoint is from before.
         KeyboardInterrupt: when SIGINT or SIGTERM came; a checkpoint of the step it came in is kept.
     """
     strategy = model.distribute_strategy
@@ -71,9 +73,10 @@ def train(
     with interrupts.held_back() as asked_to_stop:
         for step in steps:
             start = time.perf_counter()
-            batch = next(iterator)
-            waited = time.perf_counter() - start
-            outputs = _run(step_function, batch)
+            with errors.translated():
+                batch = next(iterator)
+                waited = time.perf_counter() - start
+                outputs = step_function(batch)
 
             done = step + 1
             logs.advance(waited)
@@ -94,16 +97,6 @@ def train(
             if stop and (not is_last or evaluate is not None):
                 raise KeyboardInterrupt
     return values
-
-
-def _run(step_function: Any, batch: Any) -> Any:
-    try:
-        return step_function(batch)
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            "The device has too little memory for a step. Use a smaller --global_batch_size or "
-            f"--image_size, or --precision=mixed_bfloat16. ({str(error).splitlines()[0]})"
-        ) from error
 
 
 def _step_function(model: keras.Model, strategy: tf.distribute.Strategy) -> Any:
@@ -141,7 +134,7 @@ def _check_weights(model: keras.Model, step: int) -> None:
 
 def _stop(step: int, wrong: list[str]) -> NoReturn:
     shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-    raise FloatingPointError(
+    raise UserError(
         f"Not finite at step {step}: {shown}. The run stops; its last checkpoint, if any, is "
         "from before. Lower --learning_rate, lengthen --warmup_epochs, or train with "
         "--precision=float32; then name a new --workdir."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pcd_tf import atomic
+from pcd_tf.errors import UserError
 from pcd_tf.settings import Settings
 
 _CONFIG = "config.json"
@@ -38,7 +39,7 @@ class RunDirectory:
         result: name of the JSON file whose presence marks the run as finished.
 
     Raises:
-        ValueError: when the directory holds a finished run, a run with other settings (they are
+        UserError: when the directory holds a finished run, a run with other settings (they are
             named), or something that is no run.
     """
 
@@ -54,7 +55,7 @@ class RunDirectory:
         if self.resumed:
             self._check_same()
         elif self.path.is_dir() and any(self.path.iterdir()):
-            raise ValueError(
+            raise UserError(
                 f"Expected a new or empty directory, or an earlier run. Received: {self.path}, "
                 f"which holds something but no {_CONFIG}. Name another --workdir."
             )
@@ -71,7 +72,7 @@ class RunDirectory:
                 in config.json beside the settings.
 
         Raises:
-            ValueError: when a run to resume was begun with other facts; they are named.
+            UserError: when a run to resume was begun with other facts; they are named.
         """
         facts = json.loads(json.dumps(facts))
         if self.resumed:
@@ -94,13 +95,13 @@ class RunDirectory:
 
     def _check_same(self) -> None:
         if self.result.is_file():
-            raise ValueError(
+            raise UserError(
                 f"The run in {self.path} is finished; it is left as it is. Name another --workdir, "
                 "or remove this one to repeat the run."
             )
         earlier = _read_config(self.path / _CONFIG)
         if earlier["job"] != self.job:
-            raise ValueError(
+            raise UserError(
                 f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier['job']} "
                 "run. Name another --workdir."
             )
@@ -116,7 +117,7 @@ class RunDirectory:
             if earlier.get(name) != value
         ]
         if different:
-            raise ValueError(
+            raise UserError(
                 f"The unfinished run in {self.path} is another one; it cannot be resumed:\n  "
                 + "\n  ".join(different)
                 + "\nMake these the same, or name another --workdir."
@@ -130,7 +131,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict) or not {"job", "settings"} <= content.keys():
-        raise ValueError(
+        raise UserError(
             f"Expected a new or empty directory, or an earlier run. Received: {path.parent}, whose "
             f"{path.name} is not that of a run. Name another --workdir."
         )

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
+
 
 def load(file: Path) -> Mapping[Any, Any]:
     """Loads the dict that a file holds: tensors, numbers, texts, and dicts of them.
@@ -19,13 +21,13 @@ def load(file: Path) -> Mapping[Any, Any]:
     used of them (an optimizer's state) takes no memory.
 
     Raises:
-        ValueError: when PyTorch is missing, the file is damaged, wants to run code, or holds no
+        UserError: when PyTorch is missing, the file is damaged, wants to run code, or holds no
             dict.
     """
     try:
         import torch
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"Reading {file} needs PyTorch, which is not installed: pip install torch. Or convert "
             "the file to safetensors where PyTorch is."
         ) from error
@@ -37,9 +39,9 @@ def load(file: Path) -> Mapping[Any, Any]:
             warnings.simplefilter("ignore")  # of old formats: either they load or the error says it
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged pickle can end in nearly any of them
-        raise ValueError(_why_not_loaded(file, error)) from error
+        raise UserError(_why_not_loaded(file, error)) from error
     if not isinstance(content, Mapping):
-        raise ValueError(
+        raise UserError(
             f"Expected a dict of arrays. Received: {file}, a {type(content).__name__}: save the "
             "network's state_dict()."
         )
@@ -50,14 +52,14 @@ def to_array(value: Any, *, name: str) -> npt.NDArray[Any] | None:
     """Gives a tensor as an array, floating point as float32; None for what is no tensor.
 
     Raises:
-        ValueError: when the tensor is no plain one (sparse, quantized, without values).
+        UserError: when the tensor is no plain one (sparse, quantized, without values).
     """
     import torch
 
     if not isinstance(value, torch.Tensor):
         return None
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise ValueError(
+        raise UserError(
             f"Expected dense arrays of numbers. Received: {name}, of {value.layout}, "
             f"{value.dtype}, on {value.device}: save it as a plain tensor."
         )

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from pcd_tf.errors import UserError
+
 Array = npt.NDArray[Any]
 
 _NUM_LISTED = 10  # how many names of a kind an error lists before it only counts
@@ -34,14 +36,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Reads all arrays of a safetensors file, by name.
 
     Raises:
-        ValueError: when the file is missing, cut short, or of another format.
+        UserError: when the file is missing, cut short, or of another format.
     """
     if not Path(path).is_file():
-        raise ValueError(f"Expected a file of weights. Received: {path}, which does not exist.")
+        raise UserError(f"Expected a file of weights. Received: {path}, which does not exist.")
     try:
         return safetensors.numpy.load_file(path)
     except Exception as error:  # a type that NumPy lacks is no SafetensorError
-        raise ValueError(
+        raise UserError(
             f"Expected a whole safetensors file. Received: {path}, {Path(path).stat().st_size} "
             f"bytes ({error}). It was cut short or is of another format: copy or write it again."
         ) from error
@@ -55,7 +57,7 @@ def variables(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]
     by the way to it: `vit_encoder/transformer_block_1/mlp/dense_1/kernel`.
 
     Raises:
-        ValueError: when two variables would share a name.
+        UserError: when two variables would share a name.
 
     Example:
         variables(backbone, "backbone/")["backbone/conv1_conv/kernel"]
@@ -67,13 +69,13 @@ def variables(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]
         else:
             found = {f"{prefix}{layer.name}/{_inside(layer, w)}": w for w in layer.weights}
             if len(found) != len(layer.weights):
-                raise ValueError(
+                raise UserError(
                     "Expected a layer whose variables have names of their own. Received: "
                     f"{layer.name} with {', '.join(weight.path for weight in layer.weights)}."
                 )
         shared = named.keys() & found.keys()
         if shared:
-            raise ValueError(
+            raise UserError(
                 f"Expected layers with names of their own. Received more than one {_some(shared)} "
                 f"in {model.name}: give each layer its name."
             )
@@ -95,11 +97,11 @@ def assign(named: Mapping[str, keras.Variable], arrays: Mapping[str, Array], ori
         origin: where the arrays come from, for errors.
 
     Raises:
-        ValueError: when arrays are missing, left over, of another shape or not finite; says which.
+        UserError: when arrays are missing, left over, of another shape or not finite; says which.
     """
     shapes = {name: tuple(variable.shape) for name, variable in named.items()}
     if problems := mismatches(shapes, arrays):
-        raise ValueError(
+        raise UserError(
             f"Expected the {len(named)} arrays of this model. Received: {origin} with "
             f"{len(arrays)} arrays; {'; '.join(problems)}. Nothing was loaded."
         )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from pcd_tf.errors import UserError
 from pcd_tf.weights import _pytorch
 
 Array = npt.NDArray[Any]
@@ -41,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         names -> arrays; all floating point is float32.
 
     Raises:
-        ValueError: when the file is missing, cut short, damaged, of another kind, or wants to run
+        UserError: when the file is missing, cut short, damaged, of another kind, or wants to run
             code; when PyTorch is needed and missing; when it holds no array, or two come to the
             same name.
 
@@ -52,9 +53,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     suffix = next((suffix for suffix in _READERS if file.name.lower().endswith(suffix)), None)
     if not file.is_file():
         what = "which is a directory" if file.is_dir() else "which does not exist"
-        raise ValueError(f"Expected a checkpoint file. Received: {file}, {what}.")
+        raise UserError(f"Expected a checkpoint file. Received: {file}, {what}.")
     if suffix is None:
-        raise ValueError(
+        raise UserError(
             f"Expected a checkpoint that ends in {', '.join(_READERS)}. Received: {file}: give it "
             "the ending of its format."
         )
@@ -62,13 +63,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for name, array in _READERS[suffix](file):
         if name in arrays:
-            raise ValueError(
+            raise UserError(
                 f"Expected arrays with names of their own. Received: {file}, where two come to "
                 f"{name} once `{_DATA_PARALLEL}.` is taken out."
             )
         arrays[name] = array
     if not arrays:
-        raise ValueError(f"Expected a checkpoint with arrays. Received: {file}, which holds none.")
+        raise UserError(f"Expected a checkpoint with arrays. Received: {file}, which holds none.")
     return arrays
 
 
@@ -79,7 +80,7 @@ def _refuse_failed_download(file: Path) -> None:
     for sign, meaning in _NOT_CHECKPOINTS.items():
         reason = meaning if start.startswith(sign) else reason
     if reason:
-        raise ValueError(f"Expected a checkpoint. Received: {file}, which {reason}: fetch it anew.")
+        raise UserError(f"Expected a checkpoint. Received: {file}, which {reason}: fetch it anew.")
 
 
 def _read_torch(file: Path) -> Iterator[tuple[str, Array]]:
@@ -92,7 +93,7 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
     try:
         arrays = safetensors.numpy.load_file(file)
     except Exception as error:  # a type that NumPy lacks is no SafetensorError
-        raise ValueError(
+        raise UserError(
             f"Expected a whole safetensors file. Received: {file}, {file.stat().st_size} bytes "
             f"({_in_one_line(error)}). It was cut short, damaged or is of another format: fetch it "
             "anew."
@@ -111,7 +112,7 @@ def _read_npz(file: Path) -> Iterator[tuple[str, Array]]:
                     yield _without_data_parallel(name), _numbers(array)
     except Exception as error:  # a damaged archive can end in nearly any of them
         where = f" at {name}" if name else ""
-        raise ValueError(
+        raise UserError(
             f"Expected a whole .npz of plain arrays. Received: {file}, {file.stat().st_size} bytes"
             f"{where} ({_in_one_line(error)}). It was cut short, damaged or holds pickled objects, "
             "which are never opened: write or fetch it anew."

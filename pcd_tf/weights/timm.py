@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
+
 Array = npt.NDArray[Any]
 
 FIRST = "patch_embed.proj.weight"  # of every Vision Transformer, and of no other network
@@ -41,7 +43,7 @@ def to_keras(state: Mapping[str, Array], model: keras.Model) -> dict[str, Array]
         names as `arrays.variables(model)` has them -> arrays.
 
     Raises:
-        ValueError: when arrays are of another shape than the backbone's; names both shapes.
+        UserError: when arrays are of another shape than the backbone's; names both shapes.
 
     Example:
         arrays.assign(arrays.variables(vit), to_keras(state, vit), origin="deit_tiny.safetensors")
@@ -61,7 +63,7 @@ def to_keras(state: Mapping[str, Array], model: keras.Model) -> dict[str, Array]
         for name, share in zip(part.variables, shares, strict=True):
             converted[name] = np.transpose(share, part.axes).reshape(named[name].shape)
     if misfits:
-        raise ValueError(
+        raise UserError(
             f"Expected a Vision Transformer like {model.name}. Received: {len(misfits)} arrays of "
             f"another shape, the first of them {', '.join(misfits[:3])}."
         )

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.errors import UserError
+
 Array = npt.NDArray[Any]
 
 FIRST = "conv1.weight"  # the first array of every ResNet
@@ -29,7 +31,7 @@ def shapes(backbone: keras.Model) -> dict[str, tuple[int, ...]]:
     """Lists the arrays that the backbone needs: torchvision's names -> shapes in PyTorch.
 
     Raises:
-        ValueError: when the backbone is no ResNet of KerasHub.
+        UserError: when the backbone is no ResNet of KerasHub.
     """
     return {name: _torch_shape(variable) for name, (_, variable) in _named(backbone).items()}
 
@@ -99,7 +101,7 @@ def _module(layer: str) -> str:
     """
     found = _LAYER.fullmatch(layer)
     if not found:
-        raise ValueError(
+        raise UserError(
             "Expected a ResNet of KerasHub, whose layers are named conv1_conv, stack0_block0_1_bn "
             f"and so on. Received: a network with the layer {layer}."
         )

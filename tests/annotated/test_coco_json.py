@@ -5,6 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pcd_tf import annotated
+from pcd_tf.errors import UserError
 from tests.annotated.coco_files import content, write
 
 
@@ -102,9 +103,9 @@ def test_images_and_annotations_are_found_where_they_usually_lie(tmp_path, image
     assert build(tmp_path).num_examples == 2
     file = (tmp_path / "annotations" / "instances_val.json").rename(tmp_path / "mine.json")
     assert build(tmp_path, annotations=str(file)).num_examples == 2
-    with pytest.raises(FileNotFoundError, match=r"no file .*/instances_val.json and .*annotations"):
+    with pytest.raises(UserError, match=r"no file .*/instances_val.json and .*annotations"):
         build(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"Received: no file .*/other.json. Give the JSON"):
+    with pytest.raises(UserError, match=r"Received: no file .*/other.json. Give the JSON"):
         build(tmp_path, annotations=str(tmp_path / "other.json"))
 
 
@@ -117,7 +118,7 @@ def test_missing_images_are_named_and_counted(tmp_path, caplog):
     for i in range(4):
         (tmp_path / f"{i}.png").unlink()
     message = r"the 6 images of .*json in .*: 4 of them are missing: 0.png, 1.png, 2.png, \.\.\.\."
-    with pytest.raises(FileNotFoundError, match=message):
+    with pytest.raises(UserError, match=message):
         build(tmp_path)
 
 

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from pcd_tf import annotated
+from pcd_tf.errors import UserError
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
 <xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
@@ -50,18 +51,16 @@ def test_other_classes_are_the_same_for_every_split(tmp_path):
 
 def test_what_is_missing_or_wrong_is_named(tmp_path):
     add(tmp_path, "a", [("dog", (1, 1, 9, 9), False)])
-    with pytest.raises(FileNotFoundError, match=r"Main/val.txt. Received: no such .* are train."):
+    with pytest.raises(UserError, match=r"Main/val.txt. Received: no such .* are train."):
         build(tmp_path, "val")
     (tmp_path / "ImageSets/Main/val.txt").write_text("\n")
     with pytest.raises(ValueError, match="Expected images in .*val.txt. Received: none."):
         build(tmp_path, "val")
     (tmp_path / "ImageSets/Main/val.txt").write_text("a\nb\n")
-    with pytest.raises(
-        FileNotFoundError, match="of each of 2 images in .*JPEGImages.* none of 1: b"
-    ):
+    with pytest.raises(UserError, match="of each of 2 images in .*JPEGImages.* none of 1: b"):
         build(tmp_path, "val")
     Image.new("RGB", (40, 30)).save(tmp_path / "JPEGImages" / "b.png")
-    with pytest.raises(FileNotFoundError, match=r"\(.xml\).* in .*Annotations.* none of 1: b"):
+    with pytest.raises(UserError, match=r"\(.xml\).* in .*Annotations.* none of 1: b"):
         build(tmp_path, "val")
     add(tmp_path, "c", [("dog", (1, "nan", 9, 9), False)])
     with pytest.raises(ValueError, match=r"object 'dog' of .*c.xml.*four finite.*: 1, nan, 9, 9"):

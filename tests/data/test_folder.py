@@ -7,6 +7,7 @@ from PIL import Image
 from pcd_tf import data
 from pcd_tf.data import BYOL, two_views
 from pcd_tf.data.folder import FolderSource
+from pcd_tf.errors import UserError
 
 
 def save(path: Path, colour: tuple[int, int, int] = (9, 90, 200)) -> None:
@@ -51,9 +52,9 @@ def test_classes_are_the_folders_at_the_top(tmp_path: Path):
 
 def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(FileNotFoundError, match=r"Received: .*/gone \(nothing at that path\)"):
+    with pytest.raises(UserError, match=r"Received: .*/gone \(nothing at that path\)"):
         FolderSource(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"notes.txt \(a file\)"):
+    with pytest.raises(UserError, match=r"notes.txt \(a file\)"):
         FolderSource(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"\.bmp \.gif \.jpeg .* none, and 1 other files"):
         FolderSource(tmp_path)

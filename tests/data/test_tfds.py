@@ -9,6 +9,7 @@ from PIL import Image
 
 from pcd_tf.data import BYOL, two_views
 from pcd_tf.data.tfds import TfdsSource
+from pcd_tf.errors import UserError
 
 NUM_PICTURES = 20
 DAMAGED = 7  # the one that cannot be decoded in "toy_damaged"
@@ -220,7 +221,7 @@ def test_nothing_but_damaged_images_is_an_error_at_once(data_dir: str):
         ("toy_pictures:9.9.9", "train", ValueError, "at version 9.9.9, only: 1.0.0"),
         ("toy_pictures", "trian", ValueError, "Expected a split of toy_pictures/1.0.0: train"),
         ("toy_pictures", "train[:0]", ValueError, r"Expected images in split 'train\[:0\]'"),
-        ("toy_far_away", "train", RuntimeError, "it could not be prepared here: ConnectionError"),
+        ("toy_far_away", "train", UserError, "it could not be prepared here: ConnectionError"),
     ],
 )
 def test_what_cannot_be_used_is_named(data_dir: str, name, split, error, message):

@@ -17,6 +17,7 @@ from pcd_tf.detectors import _mask_rcnn_loop as loop
 from pcd_tf.detectors import _mask_rcnn_masks as masks
 from pcd_tf.detectors import _mask_rcnn_records as records
 from pcd_tf.detectors import mask_rcnn
+from pcd_tf.errors import UserError
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)  # not ImageNet's
 SIZES = [(40, 60), (64, 48), (50, 50), (30, 64)]
@@ -116,7 +117,7 @@ def test_weights_that_were_not_handed_over_are_noticed():
     init = init_of(tiny_resnet())
     layout = layouts.describe(init.backbone)
     layout.arrays["layer4.0.conv2"][0] = layout.arrays["layer4.0.conv2"][0] * 1.01
-    with pytest.raises(RuntimeError, match="Expected the map P5 of tiny in Mask R-CNN as well"):
+    with pytest.raises(UserError, match="Expected the map P5 of tiny in Mask R-CNN as well"):
         mask_rcnn.check_maps(init, layout)
 
 
@@ -244,7 +245,7 @@ def test_the_loop_stops_where_something_is_due_and_resumes(tmp_path):
     assert (logged[3:], evaluated, loop.step_reached(tmp_path)) == ([8, 9, 10], [4, 8, 10], 10)
     loop.run(Trainer(), often, tmp_path, log=log, evaluate=evaluated.append)
     assert (len(logged), evaluated) == (6, [4, 8, 10, 10])
-    with pytest.raises(FloatingPointError, match="Not finite at step 3"):
+    with pytest.raises(UserError, match="Not finite at step 3"):
         loop.run(Trainer(np.nan), often, tmp_path / "new", log=log, evaluate=evaluated.append)
     assert loop.step_reached(tmp_path / "new") == 0
 

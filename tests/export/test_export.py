@@ -11,6 +11,7 @@ import pytest
 import export
 from pcd_tf import students
 from pcd_tf.configs.export import Config
+from pcd_tf.errors import UserError
 
 
 def config(workdir, out, name="saved_model", **settings):
@@ -99,7 +100,7 @@ def test_an_error_while_writing_leaves_nothing(name, finished, tmp_path, monkeyp
 @pytest.mark.parametrize("name", ["onnx", "litert"])
 def test_a_missing_runtime_is_told_before_any_work(name, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(RuntimeError, match=rf"--format={name}\. .*Run: pip install '.*>="):
+    with pytest.raises(UserError, match=rf"--format={name}\. .*Run: pip install '.*>="):
         export.run(config(tmp_path / "nowhere", tmp_path / "out", name))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from export import _packages, onnx
+from pcd_tf.errors import UserError
 
 
 def test_what_is_installed_is_enough():
@@ -12,7 +13,7 @@ def test_what_is_installed_is_enough():
 
 
 def test_only_what_is_missing_is_named_with_its_bounds():
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(UserError) as caught:
         _packages.require(("numpy>=1", "no-such-runtime>=2,<3", "nor_this"), "onnx")
     assert str(caught.value) == (
         "Expected the packages of --format=onnx. Received: an environment without "

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from pcd_tf import segmented
+from pcd_tf.errors import UserError
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_missing_map_is_named(folder):
 
 
 def test_a_missing_split_is_named(folder):
-    with pytest.raises(FileNotFoundError, match=r"no directory .*/dev"):
+    with pytest.raises(UserError, match=r"no directory .*/dev"):
         segmented.build("png_maps", data_dir=str(folder), split="dev")
 
 
@@ -97,7 +98,7 @@ def test_an_empty_split_is_refused(folder):
 def test_vocs_layout_lists_its_splits(tmp_path):
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
-    with pytest.raises(FileNotFoundError, match="Splits there: val"):
+    with pytest.raises(UserError, match="Splits there: val"):
         segmented.build("voc", data_dir=str(tmp_path), split="train")
     for name, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tmp_path / name).mkdir()

@@ -1,0 +1,80 @@
+"""What a user can put right, told from a bug; every error of the first kind is a UserError."""
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+_NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
+# What a function of ours that TensorFlow called has raised stands at the head of its traceback.
+_OURS = re.compile(r"(?:UserError|DecodeError): (.*?)\nTraceback \(most recent call last\)", re.S)
+
+
+class UserError(ValueError):
+    """Something that the user can put right: a setting, a file, an image, the space on a disk.
+
+    The message says what was expected, what was received and the remedy. It is a ValueError, as
+    Keras raises; whatever else leaves this library is a bug.
+
+    Example:
+        raise UserError(f"Expected an existing directory. Received: {path}. Name another one.")
+    """
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raises a UserError in place of what TensorFlow or the system says of a user's files.
+
+    Stands where batches are fetched, steps are run and files are written; bugs pass through.
+
+    Example:
+        with errors.translated():
+            batch = next(iterator)
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        message = explanation(error)
+        if message is None:
+            raise
+        raise UserError(message) from error
+
+
+def explanation(error: BaseException) -> str | None:
+    """Says in the user's words what went wrong; None when the user cannot put it right."""
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    is_tensorflow = type(error).__module__.startswith("tensorflow.")
+    if is_tensorflow and (found := _OURS.search(text)):
+        return found[1]
+    if isinstance(error, OSError):
+        if error.errno in _DISK_FULL:
+            return _disk_full(str(error))
+        return text if error.filename else None
+    if is_tensorflow and _NO_SPACE.search(text):
+        return _disk_full(_cause(text))
+    if isinstance(error, MemoryError) or (is_tensorflow and _is_memory(error)):
+        return (
+            "The device has too little memory. Use a smaller batch size or image size, or "
+            f"--precision=mixed_bfloat16. ({_cause(text) or 'MemoryError'})"
+        )
+    return None
+
+
+def _disk_full(cause: str) -> str:
+    return f"The disk is full: {cause}. Free some space; the same command then goes on."
+
+
+def _is_memory(error: BaseException) -> bool:
+    # Under XLA memory runs out as an InternalError or an UnknownError.
+    return type(error).__name__ == "ResourceExhaustedError" or bool(_NO_MEMORY.search(str(error)))
+
+
+def _cause(text: str) -> str:
+    """The first line of TensorFlow's text, without the name of its function node."""
+    return re.sub(r"^\{\{.*?\}\}\s*", "", text).partition("\n")[0]

@@ -1,0 +1,72 @@
+"""What a user can put right gets the project's words; bugs pass through."""
+
+import errno
+
+import pytest
+import tensorflow as tf
+
+from pcd_tf import data, errors
+from pcd_tf.errors import UserError
+
+
+def raised_in_a_stream(error):
+    def fail(number):
+        raise error
+
+    numbers = tf.data.Dataset.range(1)
+    return next(iter(numbers.map(lambda x: tf.numpy_function(fail, [x], tf.int64)).prefetch(1)))
+
+
+@pytest.mark.parametrize("kind", [UserError, data.DecodeError])
+def test_what_a_stream_raises_keeps_its_own_words(kind):
+    words = "Cannot decode a.jpg: it is\nno image."
+    with pytest.raises(UserError) as caught, errors.translated():
+        raised_in_a_stream(kind(words))
+    assert str(caught.value) == words
+
+
+def test_a_bug_in_a_stream_stays_a_bug():
+    with pytest.raises(tf.errors.InvalidArgumentError), errors.translated():
+        raised_in_a_stream(ValueError("shapes"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "failed to allocate 4GiB\nand more"),
+        tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory while trying"),
+        tf.errors.UnknownError(None, None, "Out of memory while trying to allocate 3 bytes."),
+        MemoryError("Unable to allocate 8. GiB"),
+    ],
+)
+def test_memory_that_runs_out_has_one_message(error):
+    with pytest.raises(UserError, match="too little memory. Use a smaller batch"):
+        with errors.translated():
+            raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "runs/metrics.jsonl"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        tf.errors.ResourceExhaustedError(None, None, "runs/step-7; No space left on device"),
+        tf.errors.UnknownError(None, None, "runs/step-7; Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_has_one_message(error):
+    with pytest.raises(UserError, match=r"(?s)The disk is full: .*same command then goes on"):
+        with errors.translated():
+            raise error
+
+
+def test_an_error_of_the_system_names_its_file():
+    with pytest.raises(UserError, match="Permission denied: '/etc/x'"), errors.translated():
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/x")
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes"), OSError("no file"), KeyError("x")])
+def test_a_bug_passes_through(error):
+    with pytest.raises(type(error)) as caught, errors.translated():
+        raise error
+    assert caught.value is error
