@@ -18,7 +18,7 @@ and, where it differs from the rest:
 import json
 from typing import TYPE_CHECKING
 
-from pcd_tf import atomic, plugins
+from pcd_tf import atomic, errors, plugins
 
 if TYPE_CHECKING:
     from pcd_tf.configs.export import Config
@@ -55,7 +55,8 @@ def run(config: "Config") -> None:
     )
     bound = getattr(chosen, "bound", lambda _: _verify.Bound())(order)
     with atomic.directory(config.out) as directory:
-        chosen.write(order, directory)
+        with errors.translated():
+            chosen.write(order, directory)
         report = _verify.check(order, chosen.entrances(order, directory), bound)
         description = {
             "format": config.format,

@@ -40,9 +40,11 @@ def test_a_bug_in_a_stream_stays_a_bug():
     ],
 )
 def test_memory_that_runs_out_has_one_message(error):
-    with pytest.raises(UserError, match="too little memory. Use a smaller batch"):
-        with errors.translated():
-            raise error
+    with (
+        pytest.raises(UserError, match="too little memory. Use a smaller batch"),
+        errors.translated(),
+    ):
+        raise error
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,11 @@ def test_memory_that_runs_out_has_one_message(error):
     ],
 )
 def test_a_full_disk_has_one_message(error):
-    with pytest.raises(UserError, match=r"(?s)The disk is full: .*same command then goes on"):
-        with errors.translated():
-            raise error
+    with (
+        pytest.raises(UserError, match=r"(?s)The disk is full: .*same command then goes on"),
+        errors.translated(),
+    ):
+        raise error
 
 
 def test_an_error_of_the_system_names_its_file():

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pcd_tf import annotated
+from pcd_tf import annotated, errors
 from pcd_tf.evaluation.detection import Detections
 
 
+@errors.translated()
 def evaluate(
     model: Any, source: annotated.Source, *, image_size: int, batch_size: int
 ) -> Detections:

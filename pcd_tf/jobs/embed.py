@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pcd_tf import __version__, data
+from pcd_tf import __version__, data, errors
 from pcd_tf.configs.embed import Config
 from pcd_tf.errors import UserError
 from pcd_tf.jobs import _embeddings as embeddings
@@ -83,6 +83,7 @@ def run(config: Config) -> None:
     _write(parts, source, {**description, **used}, out)
 
 
+@errors.translated()
 def _compute(
     network: embedder.Embedder,
     source: data.Source,

@@ -63,6 +63,7 @@ def network(backbone: keras.Model, mean: Sequence[float], std: Sequence[float]) 
     return function
 
 
+@errors.translated()
 def pooled(network: Network, source: data.Source, *, image_size: int, batch_size: int) -> Features:
     """Computes the mean over the last map's pixels of every readable image that has a class.
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import segmented
+from pcd_tf import errors, segmented
 from pcd_tf.errors import UserError
 from pcd_tf.evaluation import segmentation
 from pcd_tf.probes import _features
@@ -25,6 +25,7 @@ POINTS = 4
 _SEED = 0  # of the order of the images
 
 
+@errors.translated()
 def evaluate(
     network: Network,
     train: segmented.Source,

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from pcd_tf import data
+from pcd_tf import data, errors
 from pcd_tf.errors import UserError
 from pcd_tf.layers import Photometric
 from pcd_tf.probes import _features
@@ -25,6 +25,7 @@ MOST_IMAGES = 256  # of a source, chosen at random: enough for a steady score, [
 _SEED = 0  # of the views, the same at each call: scores are comparable
 
 
+@errors.translated()
 def evaluate(
     network: Network,
     train: Any,

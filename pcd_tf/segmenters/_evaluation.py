@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import segmented
+from pcd_tf import errors, segmented
 from pcd_tf.segmenters._segmenter import Segmenter
 
 
@@ -15,12 +15,15 @@ def classes(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Segments a source in order; see `pcd_tf.segmenters.classes`."""
     segment = tf.function(model.segment)
-    for batch in segmented.in_order(source, image_size=image_size, batch_size=batch_size):
-        missing = batch_size - len(batch["images"])  # so that one shape is compiled
-        images = tf.pad(batch["images"], [[0, missing], [0, 0], [0, 0], [0, 0]])
-        logits = segment(images)  # (B, S, S, K)
-        for place in range(len(batch["index"])):
-            height, width = batch["size"][place].numpy()
-            shape = batch["original"][place]
-            inside = tf.image.resize(logits[place, :height, :width], shape)  # (H, W, K), bilinear
-            yield tf.argmax(inside, axis=-1).numpy().astype(np.uint8)
+    with errors.translated():
+        for batch in segmented.in_order(source, image_size=image_size, batch_size=batch_size):
+            missing = batch_size - len(batch["images"])  # so that one shape is compiled
+            images = tf.pad(batch["images"], [[0, missing], [0, 0], [0, 0], [0, 0]])
+            logits = segment(images)  # (B, S, S, K)
+            for place in range(len(batch["index"])):
+                height, width = batch["size"][place].numpy()
+                shape = batch["original"][place]
+                inside = tf.image.resize(
+                    logits[place, :height, :width], shape
+                )  # (H, W, K), bilinear
+                yield tf.argmax(inside, axis=-1).numpy().astype(np.uint8)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pcd_tf import errors
 from pcd_tf.errors import UserError
 
 NUM_KEPT = 2  # the last, and the one before it in case the machine dies while writing
@@ -51,6 +52,7 @@ class Checkpoints:
             ) from error
         return int(self._step.numpy())
 
+    @errors.translated()
     def save(self, step: int) -> None:
         """Writes a checkpoint of a step and removes all but the last few."""
         self._step.assign(step)

@@ -16,6 +16,7 @@ from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.logs import Logs
 
 
+@errors.translated()
 def train(
     model: keras.Model,
     batches: tf.data.Dataset,
@@ -73,10 +74,9 @@ def train(
     with interrupts.held_back() as asked_to_stop:
         for step in steps:
             start = time.perf_counter()
-            with errors.translated():
-                batch = next(iterator)
-                waited = time.perf_counter() - start
-                outputs = step_function(batch)
+            batch = next(iterator)
+            waited = time.perf_counter() - start
+            outputs = step_function(batch)
 
             done = step + 1
             logs.advance(waited)
