@@ -56,7 +56,8 @@ class RunConfig(Settings):
         when_none="as many as --num_epochs makes",
     )
     weight_decay: float = setting(
-        help="Weight decay, on kernels only: none on biases and on BatchNorm.",
+        help="Weight decay, added to the gradient before the momentum, as PyTorch does. On kernels "
+        "only: none on biases, normalisations, tokens and positions.",
         group="training",
         source="[code]",
         minimum=0,
