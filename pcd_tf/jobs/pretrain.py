@@ -5,6 +5,7 @@ import functools
 import keras
 
 from pcd_tf import data, teachers
+from pcd_tf.backbones.resnet import zero_init_residual
 from pcd_tf.configs.pretrain import Config
 from pcd_tf.jobs import _training as training
 from pcd_tf.models import MoCoV3
@@ -27,6 +28,7 @@ def run(config: Config) -> None:
 
     with strategy.scope():
         learner = teachers.build(config.teacher)
+        zero_init_residual(learner.backbone)
         teacher = teachers.build(config.teacher)  # the momentum encoder becomes the teacher
         model = MoCoV3(
             _encoder(learner),
