@@ -39,6 +39,20 @@ def test_it_holds_two_files_that_others_can_read(saved):
     assert weights["head/dense_0/kernel"].shape == (64, 8)
 
 
+def test_the_depth_of_a_students_head_is_kept(teacher, tmp_path):
+    other = Teacher("toy", teacher.backbone, teacher.head, student_layers=4)
+    other.save(tmp_path / "teacher")
+    assert teachers.load(tmp_path / "teacher").with_gates("pixel").student_layers == 4
+
+
+def test_a_teacher_of_before_students_had_its_depth_is_loaded(saved):
+    path = saved / "teacher.json"
+    description = json.loads(path.read_text())
+    del description["student_layers"]
+    path.write_text(json.dumps(description))
+    assert teachers.load(saved).student_layers == 2  # its head has one layer: two at least
+
+
 def test_saving_is_all_or_nothing(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(json, "dumps", fail)  # after the weights are written
     with pytest.raises(OSError, match="disk full"):
