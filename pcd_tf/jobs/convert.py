@@ -20,7 +20,12 @@ def run(config: Config) -> None:
     teacher = _conversion.convert(config.teacher, config.checkpoint, config.teacher_options)
 
     fingerprint = teacher.fingerprint()
-    directory.create(mean=teacher.mean, std=teacher.std, teacher_sha256=fingerprint)
+    directory.create(
+        mean=teacher.mean,
+        std=teacher.std,
+        teacher_origin=teacher.origin,
+        teacher_sha256=fingerprint,
+    )
     teacher.save(directory.path / "teacher", overwrite=True)
     directory.finish(teacher_sha256=fingerprint)
     print(

@@ -65,6 +65,7 @@ def run(config: Config) -> None:
         mean=teacher.mean,
         std=teacher.std,
         num_examples=source.num_examples,
+        teacher_origin=teacher.origin,
         teacher_sha256=teacher.fingerprint(),
         **start,
     )

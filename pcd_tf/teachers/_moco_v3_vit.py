@@ -5,8 +5,9 @@ import os
 import keras
 
 from pcd_tf.backbones.vit import VisionTransformer
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import checkpoint, timm
 
 # The momentum encoder is the teacher; the base encoder is the one that was trained.

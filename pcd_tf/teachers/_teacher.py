@@ -11,12 +11,10 @@ import keras
 from pcd_tf import atomic
 from pcd_tf.errors import UserError
 from pcd_tf.layers import SpatialAdaptor
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _description
 from pcd_tf.teachers._saved_model import SavedModel, in_teacher
 from pcd_tf.weights import arrays
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 _WEIGHTS = "weights.safetensors"
 

@@ -44,7 +44,7 @@ def init_of(backbone) -> inits.Init:
         else:
             scale = np.prod(weight.shape[:-1]) if weight.name == "kernel" else 10
             weight.assign(random.normal(0.0, scale**-0.5, weight.shape))
-    return inits.Init("tiny", "random", backbone, MEAN, STD, "")
+    return inits.Init("tiny", "random", backbone, MEAN, STD, "the test's", "")
 
 
 class Rectangles(annotated.Source):
@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_refused(train_source, eval_source, changes, messag
 
 def test_a_student_that_is_no_resnet_is_refused(tmp_path):
     images = keras.Input((None, None, 3))
-    init = inits.Init("own", "student", keras.Model(images, images), MEAN, STD, "")
+    init = inits.Init("own", "student", keras.Model(images, images), MEAN, STD, "the test's", "")
     with pytest.raises(ValueError, match="expected a ResNet .* Use --model=retinanet"):
         mask_rcnn.train(init, Rectangles(), Rectangles(), settings(), tmp_path)
     assert detectors.trains_itself("mask_rcnn")

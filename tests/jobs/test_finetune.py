@@ -16,7 +16,7 @@ from pcd_tf.configs.compare import Config as CompareConfig
 from pcd_tf.configs.finetune import Config
 from pcd_tf.jobs import compare, finetune
 from pcd_tf.jobs._segmentation import Segmentation
-from tests import tiny_run
+from tests import tiny_run, toys
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,9 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(tmp_path, maps, student, mo
     ]
     assert steps == [[2, 4], [2, 4]]
     assert (tmp_path / "cut" / "pictures" / "predictions.png").is_file()
+    kept = json.loads((tmp_path / "cut" / "config.json").read_text())
+    assert (kept["mean"], kept["std"]) == (list(toys.MEAN), list(toys.STD))
+    assert kept["normalisation"] == "the student's"
     with pytest.raises(ValueError, match="is finished; it is left as it is"):
         finetune.run(config(tmp_path / "cut", maps, student))
 
