@@ -56,6 +56,41 @@ def test_a_stream_that_starts_later_is_the_rest_of_the_whole_one(folder):
         np.testing.assert_array_equal(expected, received)
 
 
+class Numbered(segmented.Source):
+    """Flat images that show their number."""
+
+    def __init__(self):
+        super().__init__("numbered", 5, ("one", "other"))
+
+    def image(self, index):
+        return np.full((8, 8, 3), 100 + index, np.uint8)
+
+    def semantic_map(self, index):
+        return np.zeros((8, 8), np.uint8)
+
+    def image_name(self, index):
+        return str(index)
+
+
+def test_the_order_is_that_of_seed_and_epoch_and_is_made_once_an_epoch(monkeypatch):
+    made, random = [], np.random.default_rng
+
+    def counted(seed):
+        if len(seed) == 2:  # an epoch's; an example's has its place in it too
+            made.append(tuple(seed))
+        return random(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    stream = segmented.batches(
+        Numbered(), image_size=8, global_batch_size=1, seed=7, start_step=3
+    ).take(12)
+    shown = [int(batch["images"].numpy().max()) - 100 for batch in stream]
+    expected = [i for epoch in range(3) for i in random([7, epoch]).permutation(5).tolist()]
+    assert shown == expected[3:]
+    assert made[:3] == [(7, 0), (7, 1), (7, 2)]
+    assert len(made) == len(set(made))
+
+
 def test_in_order_keeps_the_aspect_and_pads_with_the_ignored_class(folder):
     (batch,) = segmented.in_order(source(folder), image_size=32, batch_size=4)
     assert batch["size"].numpy().tolist() == [[21, 32], [32, 21], [32, 32]]
