@@ -1,8 +1,9 @@
 """A frozen network as a function of images, and its pooled vectors of a set of images."""
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -106,6 +107,17 @@ def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Brings vectors (..., C) to length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.maximum(lengths, 1e-12)
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Multiplies float32 as float32: TensorFloat-32's 10 bits would take neighbours for another."""
+    was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(was_on)
 
 
 def check_classes(train: data.Source, held_out: data.Source) -> None:

@@ -1,10 +1,13 @@
 """kNN and the linear probe on vectors: slow references, separable and hopeless features."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pcd_tf import data, probes
-from pcd_tf.probes import Features, knn, linear
+from pcd_tf.probes import Features, _features, knn, linear
 
 NAMES = tuple("abcdefg")
 
@@ -45,9 +48,44 @@ def test_knn_equals_a_slow_reference(k):
     assert scores["knn_chance"] == pytest.approx(6 / 41)
 
 
+@pytest.mark.parametrize("blocks", [(1000, 1000), (3, 4), (7, 1)])
+@pytest.mark.parametrize("k", [1, 6, 20, 100])
+def test_neighbours_of_any_blocks_are_those_of_all_pairs(k, blocks, monkeypatch):
+    # Vectors of length 1 with exact products, and each several times: most cosines are ties.
+    random = np.random.default_rng(0)
+    choices = np.concatenate([np.eye(4), -np.eye(4), np.full((1, 4), 0.5)]).astype("float32")
+    train, held_out = (choices[random.integers(0, 9, count)] for count in (60, 11))
+    monkeypatch.setattr(knn, "_HELD_OUT", blocks[0])
+    monkeypatch.setattr(knn, "_TRAIN", blocks[1])
+    cosines, nearest = knn.nearest_neighbours(train, held_out, k)
+    pairs = held_out @ train.T
+    expected = np.argsort(-pairs, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(nearest, expected)
+    np.testing.assert_array_equal(cosines, np.take_along_axis(pairs, expected, axis=1))
+
+
+def test_neighbours_need_memory_for_a_block_not_for_all_pairs():
+    train, held_out = (np.ones((count, 2), np.float32) for count in (40_000, 2_000))
+    tracemalloc.start()
+    try:
+        knn.nearest_neighbours(train, held_out, 20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16e6  # all pairs are 320 MB
+
+
+def test_products_are_exact_again_inexact_afterwards():
+    was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+    with _features.exact_products():
+        assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == was_on
+
+
 def test_knn_depends_on_the_direction_of_vectors_alone():
     train, held_out = clusters(60, noise=1.5, seed=0), clusters(40, noise=1.5, seed=1)
-    longer = Features(train.vectors * np.arange(1, 61)[:, None], train.labels, NAMES)
+    lengths = np.arange(1, 61, dtype="float32")[:, None]
+    longer = Features(train.vectors * lengths, train.labels, NAMES)
     assert knn.score(longer, held_out) == knn.score(train, held_out)
 
 
