@@ -21,9 +21,9 @@ class Config(ImagesConfig):
     probe: str = setting(
         "knn",
         help="How the network is judged; nothing of it is trained. knn: the class of the most "
-        "similar training images; linear: logistic regression on the mean pixel; linear_dense: a "
-        "linear classifier at every pixel, mIoU; pixel_retrieval: a pixel finds the same place in "
-        "another view, without labels.",
+        "similar training images; linear: a linear classifier on the mean pixel, by L-BFGS, or by "
+        "SGD where they are too many; linear_dense: one at every pixel, mIoU; pixel_retrieval: a "
+        "pixel finds the same place in another view, without labels.",
         group="model",
         source="[ours]",
         choices_in="pcd_tf.probes",
@@ -55,8 +55,9 @@ class Config(ImagesConfig):
     eval_split: str = with_default(FinetuningConfig, "eval_split", "val", source="[ours]")
     image_size: int | None = setting(
         None,
-        help="Height and width of the images: their central square; for linear_dense they are "
-        "padded to a square.",
+        help="Height and width of the images. For knn and linear the centre is cut out, the short "
+        "side resized to 256/224 of this, as published; for linear_dense they are padded to a "
+        "square.",
         group="data",
         source="[ours]",
         unit="pixels",

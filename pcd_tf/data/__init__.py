@@ -26,6 +26,7 @@ _PUBLIC = {
     "DecodeError": "_decode",
     "decode": "_decode",
     "Source": "_source",
+    "centre_crop": "_views",
     "images_in_order": "_ordered",
     "plain_images": "_views",
     "two_views": "_views",

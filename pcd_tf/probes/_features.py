@@ -16,7 +16,9 @@ from pcd_tf import data, errors
 from pcd_tf.errors import UserError
 
 Network = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Classifier = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]  # (n, C) -> (n, classes)
 
+_VALUES_AT_ONCE = 2**22  # 32 MiB of float64
 _SECONDS_BETWEEN_LINES = 30.0  # where the bar goes to a file
 
 
@@ -68,10 +70,15 @@ def network(backbone: keras.Model, mean: Sequence[float], std: Sequence[float]) 
 def pooled(network: Network, source: data.Source, *, image_size: int, batch_size: int) -> Features:
     """Computes the mean over the last map's pixels of every readable image that has a class.
 
+    Images are cropped as the published protocols of k-NN and linear probes do: see
+    `pcd_tf.data.centre_crop`.
+
     Raises:
         UserError: when no image is left.
     """
-    batches = data.images_in_order(source, image_size=image_size, batch_size=batch_size)
+    batches = data.images_in_order(
+        source, image_size=image_size, batch_size=batch_size, crop=data.centre_crop
+    )
     vectors, labels = [], []
     for batch in progress(batches.as_numpy_iterator(), source.num_examples, batch_size):
         kept = batch["readable"] & (batch["label"] >= 0)
@@ -107,6 +114,23 @@ def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Brings vectors (..., C) to length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.maximum(lengths, 1e-12)
+
+
+def mean_and_deviation(
+    vectors: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What vectors (..., C) are standardised by: two of (C,); 1 for a channel that is constant.
+
+    Part by part, as the vectors may be all that memory holds.
+    """
+    axes = tuple(range(vectors.ndim - 1))
+    mean = vectors.mean(axis=axes, dtype="float64")  # [C]
+    size = max(1, _VALUES_AT_ONCE // max(1, vectors[:1].size))
+    parts = (vectors[start : start + size] for start in range(0, len(vectors), size))
+    squares = sum(np.square(part - mean).sum(axis=axes) for part in parts)  # [C]
+    deviation = np.sqrt(squares / (vectors.size // len(mean)))
+    varies = deviation > 1e-6 * max(float(deviation.max()), 1e-12)
+    return mean.astype("float32"), np.where(varies, deviation, 1.0).astype("float32")
 
 
 @contextlib.contextmanager
