@@ -8,8 +8,11 @@ from collections.abc import Iterator
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
-# What a function of ours that TensorFlow called has raised stands at the head of its traceback.
-_OURS = re.compile(r"(?:UserError|DecodeError): (.*?)\nTraceback \(most recent call last\)", re.S)
+# What a function of ours that TensorFlow called has raised stands at the head of its traceback; what
+# was raised while TensorFlow traced one, at the end of its text.
+_OURS = re.compile(
+    r"(?:UserError|DecodeError): (.*?)(?:\nTraceback \(most recent call last\)|\s*\Z)", re.S
+)
 
 
 class UserError(ValueError):
@@ -76,5 +79,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _cause(text: str) -> str:
-    """The first line of TensorFlow's text, without the name of its function node."""
-    return re.sub(r"^\{\{.*?\}\}\s*", "", text).partition("\n")[0]
+    """The line of TensorFlow's text that says what went wrong, without the function's name."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    line = lines[-1] if lines[0] == "in user code:" else lines[0]
+    return re.sub(r"^\{\{.*?\}\}\s*", "", line)

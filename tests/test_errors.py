@@ -25,6 +25,16 @@ def test_what_a_stream_raises_keeps_its_own_words(kind):
     assert str(caught.value) == words
 
 
+def test_what_is_raised_while_a_step_is_traced_keeps_its_own_words():
+    @tf.function
+    def step():
+        raise UserError("Expected a map.")
+
+    with pytest.raises(UserError) as caught, errors.translated():
+        step()
+    assert str(caught.value) == "Expected a map."
+
+
 def test_a_bug_in_a_stream_stays_a_bug():
     with pytest.raises(tf.errors.InvalidArgumentError), errors.translated():
         raised_in_a_stream(ValueError("shapes"))
