@@ -8,8 +8,8 @@ from collections.abc import Iterator
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
-# What a function of ours that TensorFlow called has raised stands at the head of its traceback; what
-# was raised while TensorFlow traced one, at the end of its text.
+# What a function of ours that TensorFlow called has raised stands at the head of its traceback;
+# what was raised while TensorFlow traced one, at the end of its text.
 _OURS = re.compile(
     r"(?:UserError|DecodeError): (.*?)(?:\nTraceback \(most recent call last\)|\s*\Z)", re.S
 )
