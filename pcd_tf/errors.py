@@ -5,7 +5,10 @@ import errno
 import re
 from collections.abc import Iterator
 
+# What steers a terminal, turns its text around, or stands for a byte that is no UTF-8.
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OUR_PACKAGES = ("pcd_tf", "export", "flags")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
 # What a function of ours that TensorFlow called has raised stands at the head of its traceback;
@@ -24,6 +27,17 @@ class UserError(ValueError):
     Example:
         raise UserError(f"Expected an existing directory. Received: {path}. Name another one.")
     """
+
+
+def printable(text: str) -> str:
+    r"""Returns a text for a terminal: control characters as Python writes them, lines kept.
+
+    File names and class names come from outside, and may hold codes that steer the terminal.
+
+    Example:
+        printable("\x1b[2J.jpg")  # r"\x1b[2J.jpg"
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @contextlib.contextmanager
@@ -55,6 +69,8 @@ def explanation(error: BaseException) -> str | None:
     is_tensorflow = type(error).__module__.startswith("tensorflow.")
     if is_tensorflow and (found := _OURS.search(text)):
         return found[1]
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(error)
     if isinstance(error, OSError):
         if error.errno in _DISK_FULL:
             return _disk_full(str(error))
@@ -67,6 +83,13 @@ def explanation(error: BaseException) -> str | None:
             f"--precision=mixed_bfloat16. ({_cause(text) or 'MemoryError'})"
         )
     return None
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    package = str(error.name).partition(".")[0]
+    if package in _OUR_PACKAGES:
+        return None
+    return f"The package {package} is not installed: pip install -r requirements.txt."
 
 
 def _disk_full(cause: str) -> str:

@@ -21,6 +21,7 @@ class Oven(Settings):
         maximum=300,
         multiple_of=20,
         reason="The dial has steps.",
+        maximum_reason="It melts.",
     )
     mode: str = setting(
         "fan", help="Which air.", group="model", source="[paper]", choices=("fan", "grill")
