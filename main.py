@@ -54,11 +54,11 @@ def main(arguments: Sequence[str]) -> int:
             "Stopped by the keyboard. The same command resumes a training run or an embedding.",
             INTERRUPTED,
         )
-    except BrokenPipeError:
-        return _without_reader()
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError):
+            return _without_reader()
         message = errors.explanation(error)
         return _report(message, FAILED) if message else _report(_bug(error, workdir), BUG)
     return 0

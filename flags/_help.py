@@ -8,12 +8,6 @@ from pcd_tf.settings import GROUPS, PATHS, SOURCES, Setting, declared
 
 _WIDTH = 96
 _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
-_PLACEHOLDERS_OF_PATHS = {
-    "directory": "DIRECTORY",
-    "path": "PATH",
-    "name or path": "NAME_OR_PATH",
-    "list of paths": "PATH,PATH",
-}
 _EVERY_JOB = """\
   --flagfile=FILE
       Reads flags from a file, quoted as in a shell; a line that begins with # is a comment.
@@ -79,8 +73,7 @@ def _signature(entry: Setting) -> str:
         return f"--[no]{entry.name}"
     if entry.choices:
         return f"--{entry.name}={'|'.join(entry.choices)}"
-    placeholder = _PLACEHOLDERS_OF_PATHS.get(entry.unit, _PLACEHOLDERS[entry.kind])
-    return f"--{entry.name}={placeholder}"
+    return f"--{entry.name}={PATHS.get(entry.unit, _PLACEHOLDERS[entry.kind])}"
 
 
 def _default(entry: Setting) -> str:

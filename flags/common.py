@@ -62,7 +62,8 @@ def parse(job: Job, arguments: Sequence[str]) -> tuple[Settings, bool]:
         words = list(_flagfile.expanded(arguments))
         _, *rest = values([job.name, *words], known_only=True)
     except (flags.Error, ValueError) as error:
-        raise UsageError(f"{error}\nSee: main.py {job.name} --help") from error
+        message = str(error).removesuffix(".")  # absl's have none
+        raise UsageError(f"{message}.\nSee: main.py {job.name} --help") from error
     _refuse(rest, words, job.name, values)
     chosen = {}
     for entry in entries:

@@ -22,7 +22,13 @@ SOURCES = {
     "[ours]": "decided by this project",
 }
 GROUPS = ("data", "model", "training", "run")
-PATHS = ("directory", "path", "name or path", "list of paths")  # the units of paths
+# The units of paths, each with its placeholder in the help; those of a list stand with commas.
+PATHS = {
+    "directory": "DIRECTORY",
+    "path": "PATH",
+    "name or path": "NAME_OR_PATH",
+    "list of names or paths": "NAME_OR_PATH,NAME_OR_PATH",
+}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 _NONE = type(None)
 
@@ -104,7 +110,7 @@ class Setting:
         return f"{text} {reason}".rstrip()
 
     def _parts(self, value: str) -> list[str]:
-        if self.unit != "list of paths":
+        if not self.unit.startswith("list of "):
             return [value]
         return [part.strip() for part in value.split(",")]
 

@@ -194,6 +194,6 @@ class RunConfig(Settings):
             fitting = max(1, self.global_batch_size // count) * count
             yield (
                 names,
-                f"expected a multiple of the {count} devices, {fitting} for example. "
+                f"expected a multiple of num_virtual_devices={count}, {fitting} for example. "
                 f"Received: {self.global_batch_size}.",
             )

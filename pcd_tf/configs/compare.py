@@ -22,7 +22,7 @@ class Config(FinetuningConfig):
         "others are compared with the first: random, for example.",
         group="model",
         source="[ours]",
-        unit="list of paths",
+        unit="list of names or paths",
     )
     seeds: int = setting(
         3,

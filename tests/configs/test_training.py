@@ -87,7 +87,8 @@ def test_a_warmup_that_leaves_nothing_of_the_run_is_refused():
         ({"num_virtual_devices": 2, "strategy": "one_device"}, "uses only one"),
         (
             {"num_virtual_devices": 3, "global_batch_size": 64},
-            "global_batch_size: expected a multiple of the 3 devices, 63 for example. Received: 64",
+            "global_batch_size: expected a multiple of num_virtual_devices=3, 63 for example. "
+            "Received: 64.",
         ),
     ],
 )
