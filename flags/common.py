@@ -50,7 +50,8 @@ def parse(job: Job, arguments: Sequence[str]) -> tuple[Settings, bool]:
         The job's Config, not yet validated, and whether --debug was given.
 
     Raises:
-        UsageError: for unknown flags, naming the nearest, for stray words and missing values.
+        UsageError: for unknown flags, naming the nearest, for stray words and missing values, and
+            for a flagfile that cannot be read.
     """
     values = flags.FlagValues()  # type: ignore[no-untyped-call]
     values.set_gnu_getopt(True)

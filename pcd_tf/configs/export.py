@@ -61,7 +61,8 @@ class Config(Settings):
     )
     image_size: str | None = setting(
         None,
-        help="Size of the images that the export takes: pixels a side, or HEIGHTxWIDTH. "
+        help="Size of the images that the export takes: pixels a side, or HEIGHTxWIDTH, "
+        f"at most {SIDE['maximum']} a side. "
         "keras_hub_preset: the size that its image converter resizes to. Not for torchvision.",
         group="model",
         source="[ours]",
