@@ -50,7 +50,8 @@ def _lines(path: Path) -> list[str]:
     """Reads the lines of a file, those without flags left empty."""
     try:
         if not path.is_file():  # a FIFO would be waited for
-            raise UserError(f"--flagfile: expected an existing file. Received: {str(path)!r}.")
+            what = "expected an existing file, no directory and no pipe"
+            raise UserError(f"--flagfile: {what}. Received: {str(path)!r}.")
         if path.stat().st_size > _LARGEST:
             raise UserError(f"--flagfile: expected a text of at most 1 MiB. Received: {path}.")
         lines = path.read_text(encoding="utf-8-sig").split("\n")
