@@ -41,7 +41,7 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
 def _class_names(root: Path) -> list[str]:
     file = root / "classes.txt"
     if not outside.is_file(file):
-        maps = sorted(root.glob("*_sem/[!.]*.png"))
+        maps = sorted(root.glob("[!.]*_sem/[!.]*.png"))
         largest = data.each(lambda place: _largest_id(maps[place]), range(len(maps)), "class maps")
         return [str(number) for number in range(max(largest, default=0) + 1)]
     names = [outside.printable(line) for line in outside.read_lines(file)]
