@@ -10,7 +10,6 @@ from PIL import Image
 
 from pcd_tf import segmented
 from pcd_tf.errors import UserError
-from pcd_tf.segmented import _source
 
 
 @pytest.fixture
