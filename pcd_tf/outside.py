@@ -36,9 +36,10 @@ def printable(name: str) -> str:
 
 
 def named(names: Sequence[object]) -> str:
-    """Lists the first few names: "a, b, c, d, e and 7 more"."""
+    """Lists the first few names, printable: "a, b, c, d, e and 7 more"."""
     more = len(names) - NUM_NAMED
-    return ", ".join(map(str, names[:NUM_NAMED])) + (f" and {more} more" if more > 0 else "")
+    first = ", ".join(printable(str(name)) for name in names[:NUM_NAMED])
+    return first + (f" and {more} more" if more > 0 else "")
 
 
 def read_bytes(file: Path) -> bytes:

@@ -65,7 +65,7 @@ def check(
                 raise UserError(
                     f"{wanted}. Received: {len(boxes)} that fit as corners x1, y1, x2, y2, while "
                     f"as widths {number} {sign}. Are they corners? Then write the widths "
-                    "x2 - x1 and the heights y2 - y1."
+                    "x2 - x1 and the heights y2 - y1; if not, clip them to their images."
                 )
     if leaving.sum() >= FEWEST and leaving.mean() >= LEAVING:
         raise UserError(

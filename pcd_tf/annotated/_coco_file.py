@@ -40,7 +40,7 @@ class _Category(msgspec.Struct):
 
     @property
     def title(self) -> str:
-        return outside.printable(str(self.name)) if self.name not in (None, "") else str(self.id)
+        return outside.printable("" if self.name is None else str(self.name)) or str(self.id)
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -127,8 +127,7 @@ def _parsed(file: Path) -> _File:
         return msgspec.json.decode(content, type=_File, strict=False)  # "7" and 7.0 are 7
     except msgspec.ValidationError as error:
         raise UserError(
-            f"Cannot use {file} as annotations in COCO's format. "
-            f"{outside.fault(error).lstrip('.: ')}."
+            f"Cannot use {file} as COCO's annotations. {outside.fault(error).lstrip('.: ')}."
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
@@ -164,7 +163,7 @@ def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[
     """Sorts the categories, without those that only stand above others, as Roboflow writes them."""
     _unique((category.id for category in content.categories), "category ids", file)
     used = {annotation.category_id for annotation in content.annotations}
-    above = {c.supercategory for c in content.categories if c.supercategory != c.name}
+    above = {c.supercategory for c in content.categories if c.supercategory not in (None, c.name)}
     kept = [c for c in content.categories if c.id in used or c.name not in above]
     if len(kept) < len(content.categories):
         left_out = [category.title for category in content.categories if category not in kept]

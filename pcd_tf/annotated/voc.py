@@ -162,7 +162,7 @@ def _box(element: ET.Element, file: Path) -> tuple[float, float, float, float]:
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         raise UserError(
             f"Cannot use an object {_name(element, file)!r} of {file}. Expected a bndbox of four "
-            f"finite numbers, {', '.join(SIDES)}. Received: {', '.join(map(str, texts))}."
+            f"finite numbers, {', '.join(SIDES)}. Received: {outside.named(texts)}."
         )
     if x2 <= x1 or y2 <= y1:
         return x1, y1, x1, y1  # no area

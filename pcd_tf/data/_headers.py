@@ -29,7 +29,7 @@ def opened(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Ima
         DecodeError: when the file is missing or no image, also while it is used; names it.
     """
     if not outside.is_file(path):
-        raise DecodeError(f"Cannot decode {path}: there is no such file.")
+        raise DecodeError(f"Cannot decode {path}: there is no file of that name.")
     try:
         with Image.open(path, formats=formats) as image:
             yield image
@@ -79,16 +79,19 @@ def check_all(number: int, check: Callable[[int], None]) -> None:
             return str(error)
         return None
 
-    faults = [message for message in each(fault, range(number), "headers") if message]
+    found = each(fault, range(number), "headers", num_threads=_NUM_THREADS)
+    faults = [message for message in found if message]
     if faults:
-        more = f" The same holds of {len(faults) - 1} of the others." if len(faults) > 1 else ""
+        more = f" {len(faults) - 1} more images are refused." if len(faults) > 1 else ""
         raise UserError(f"{faults[0]}{more}")
 
 
-def each(function: Callable[[int], _T], items: Sequence[int], title: str) -> list[_T]:
-    """Calls a function that waits for files, in threads; a bar shows when it takes long."""
+def each(
+    function: Callable[[int], _T], items: Sequence[int], title: str, *, num_threads: int
+) -> list[_T]:
+    """Calls a function that reads files, in threads; a bar shows when it takes long."""
     interval = 1.0 if sys.stderr.isatty() else 30.0  # seconds; a file wants fewer lines
-    with ThreadPool(_NUM_THREADS) as threads:
+    with ThreadPool(num_threads) as threads:
         done = threads.imap(function, items, chunksize=_CHUNK)
         return list(
             tqdm(

@@ -42,7 +42,12 @@ def _class_names(root: Path) -> list[str]:
     file = root / "classes.txt"
     if not outside.is_file(file):
         maps = sorted(root.glob("[!.]*_sem/[!.]*.png"))
-        largest = data.each(lambda place: _largest_id(maps[place]), range(len(maps)), "class maps")
+        largest = data.each(
+            lambda place: _largest_id(maps[place]),
+            range(len(maps)),
+            "class maps",
+            num_threads=_source.NUM_THREADS,
+        )
         return [str(number) for number in range(max(largest, default=0) + 1)]
     names = [outside.printable(line) for line in outside.read_lines(file)]
     if "" in names or len(set(names)) < len(names) or len(names) > _source.IGNORED:

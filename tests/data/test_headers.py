@@ -45,6 +45,6 @@ def test_the_first_fault_of_many_is_named():
             raise UserError(f"Image {index} is wrong.")
 
     data.check_all(1, check)
-    with pytest.raises(UserError, match="Image 1 is wrong. The same holds of 99 of the others."):
+    with pytest.raises(UserError, match="Image 1 is wrong. 99 more images are refused."):
         data.check_all(200, check)
-    assert data.each(str, range(3), "numbers") == ["0", "1", "2"]
+    assert data.each(str, range(3), "numbers", num_threads=2) == ["0", "1", "2"]
