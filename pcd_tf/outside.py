@@ -21,6 +21,7 @@ _TYPES = {
     "str": "text",
 }
 NUM_NAMED = 5  # of a longer list, in a message
+NUM_SHOWN = 200  # characters of each; longer than the names that people give
 
 
 class Labelled(Protocol):
@@ -38,14 +39,16 @@ def printable(name: str) -> str:
 def named(names: Sequence[object]) -> str:
     """Lists the first few names, printable: "a, b, c, d, e and 7 more"."""
     more = len(names) - NUM_NAMED
-    first = ", ".join(printable(str(name)) for name in names[:NUM_NAMED])
+    first = ", ".join(printable(str(name))[:NUM_SHOWN] for name in names[:NUM_NAMED])
     return first + (f" and {more} more" if more > 0 else "")
 
 
 def read_bytes(file: Path) -> bytes:
     """Reads a file, and nothing that only looks like one: a pipe or a device has no end."""
     if not is_file(file):
-        raise UserError(f"Expected a file. Received: {file}, which is none. Take it away.")
+        raise UserError(
+            f"Expected a file. Received: {file}, which is missing, or a pipe or a device."
+        )
     return file.read_bytes()
 
 

@@ -29,7 +29,7 @@ def opened(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Ima
         DecodeError: when the file is missing or no image, also while it is used; names it.
     """
     if not outside.is_file(path):
-        raise DecodeError(f"Cannot decode {path}: there is no file of that name.")
+        raise DecodeError(f"Cannot decode {path}: it is missing, or a pipe or a device.")
     try:
         with Image.open(path, formats=formats) as image:
             yield image

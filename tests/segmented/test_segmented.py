@@ -201,8 +201,12 @@ def test_vocs_layout_lists_its_splits(tmp_path):
     for name, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tmp_path / name).mkdir()
         Image.new("RGB" if kind == "jpg" else "L", (8, 8), 0).save(tmp_path / name / f"a.{kind}")
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_bytes(b"\xef\xbb\xbfa\r\n")
     val = segmented.build("voc", data_dir=str(tmp_path), split="val")
     assert (val.num_examples, len(val.class_names), val.class_names[15]) == (1, 21, "person")
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("../JPEGImages/a\n")
+    with pytest.raises(UserError, match="inside the data directory .* '../JPEGImages/a'"):
+        segmented.build("voc", data_dir=str(tmp_path), split="val")
 
 
 def test_the_synthetic_world_has_a_class_at_every_pixel():
