@@ -163,8 +163,14 @@ def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[
     """Sorts the categories, without those that only stand above others, as Roboflow writes them."""
     _unique((category.id for category in content.categories), "category ids", file)
     used = {annotation.category_id for annotation in content.annotations}
-    above = {c.supercategory for c in content.categories if c.supercategory not in (None, c.name)}
-    kept = [c for c in content.categories if c.id in used or c.name not in above]
+    below: dict[object, set[int]] = collections.defaultdict(set)
+    for category in content.categories:
+        below[category.supercategory].add(category.id)
+    kept = [
+        c
+        for c in content.categories
+        if c.id in used or c.name is None or not below[c.name] - {c.id}
+    ]
     if len(kept) < len(content.categories):
         left_out = [category.title for category in content.categories if category not in kept]
         logger.warning(

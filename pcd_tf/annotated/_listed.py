@@ -86,7 +86,7 @@ class ListedSource(Source):
             )
 
     def check(self) -> None:
-        data.check_all(self.num_examples, self._check_size)
+        data.check_images(self.num_examples, self._check_size)
 
     def image(self, index: int) -> np.ndarray:
         pixels = np.asarray(data.decode(self._images[index].path))

@@ -14,8 +14,6 @@ MAX_CHARACTERS = 7  # of a compressed number: 35 bits, more than the pixels of a
 # An outline that follows the edges of pixels and meets none twice is at most 4 sides for each. A
 # longer one is nonsense, and pycocotools, which keeps 5 points a pixel of it, crashes at 1e8.
 MAX_LENGTH = 4  # of an outline, in pixels a pixel of the image
-
-
 # Pixels: far out of any image, and safe to compute with; neither NaN nor infinite.
 Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
@@ -78,7 +76,9 @@ def fault(segmentation: msgspec.Raw, height: int, width: int) -> str | None:
         if len(polygon) % 2:
             return f"[{place}]: expected x and y in turn, received {len(polygon)} numbers"
         if polygon and not _is_short(polygon, MAX_LENGTH * height * width):
-            return f"[{place}]: expected a polygon on the image, received points far outside"
+            return (
+                f"[{place}]: expected an outline on the image, received one far outside or endless"
+            )
     return None
 
 

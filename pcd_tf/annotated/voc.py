@@ -149,7 +149,7 @@ def _size(root: ET.Element, image: Path) -> tuple[int, int]:
     height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     if height >= 1 and width >= 1:
         return int(height), int(width)
-    return data.size(image)
+    return data.size_of(image)
 
 
 def _is_difficult(element: ET.Element) -> bool:

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 @contextlib.contextmanager
-def opened(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
     """Opens an image file, whose pixels are decoded when they are asked for.
 
     Raises:
@@ -39,7 +39,7 @@ def opened(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Ima
         raise DecodeError(f"Cannot decode {path}: {type(error).__name__}: {error}") from error
 
 
-def size(path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
     """Reads the height and width of an image as `decode` gives it, upright, in pixels.
 
     Raises:
@@ -69,7 +69,7 @@ def check_size(path: Path, expected: tuple[int, int], *, stated_by: str) -> None
     )
 
 
-def check_all(number: int, check: Callable[[int], None]) -> None:
+def check_images(number: int, check: Callable[[int], None]) -> None:
     """Checks the images 0 to `number` - 1, and names the first that fails; shows how far it is."""
 
     def fault(index: int) -> str | None:
@@ -79,14 +79,14 @@ def check_all(number: int, check: Callable[[int], None]) -> None:
             return str(error)
         return None
 
-    found = each(fault, range(number), "headers", num_threads=_NUM_THREADS)
+    found = in_threads(fault, range(number), "headers", num_threads=_NUM_THREADS)
     faults = [message for message in found if message]
     if faults:
         more = f" {len(faults) - 1} more images are refused." if len(faults) > 1 else ""
         raise UserError(f"{faults[0]}{more}")
 
 
-def each(
+def in_threads(
     function: Callable[[int], _T], items: Sequence[int], title: str, *, num_threads: int
 ) -> list[_T]:
     """Calls a function that reads files, in threads; a bar shows when it takes long."""
@@ -102,6 +102,6 @@ def each(
 
 def _stored(path: Path) -> tuple[tuple[int, int], bool]:
     """Reads height and width as they lie in the file, and whether upright swaps them."""
-    with opened(path) as image:
+    with open_image(path) as image:
         is_turned = image.format != "TIFF" and _orientation(image) >= _FIRST_TURNED
         return (image.height, image.width), is_turned  # Pillow opens a TIFF upright

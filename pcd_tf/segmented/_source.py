@@ -93,10 +93,10 @@ class PngSource(Source):
         self._images, self._maps = list(images), list(maps)
 
     def check(self) -> None:
-        data.check_all(self.num_examples, self._check_size)
+        data.check_images(self.num_examples, self._check_size)
         step = -(-self.num_examples // NUM_LOOKED_AT)
         chosen = range(0, self.num_examples, step)
-        found = data.each(self._ids, chosen, "class maps", num_threads=NUM_THREADS)
+        found = data.in_threads(self._ids, chosen, "class maps", num_threads=NUM_THREADS)
         _check_ids(set().union(*found), self.class_names, f"{len(found)} maps of {self.name}")
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
@@ -117,7 +117,7 @@ class PngSource(Source):
 
     def _check_size(self, index: int) -> None:
         map_ = self._maps[index]
-        data.check_size(self._images[index], data.size(map_), stated_by=f"its class map {map_}")
+        data.check_size(self._images[index], data.size_of(map_), stated_by=f"its class map {map_}")
 
     def _ids(self, index: int) -> set[int]:
         return _occurring(self.semantic_map(index))
@@ -125,7 +125,7 @@ class PngSource(Source):
 
 def read_ids(path: Path) -> npt.NDArray[np.uint8]:
     """Reads a PNG of class ids: uint8 (H, W)."""
-    with data.opened(path, ("PNG",)) as image:
+    with data.open_image(path, ("PNG",)) as image:
         if image.mode not in ("L", "P"):
             raise UserError(
                 "Expected a PNG of class ids, 8 bits, greyscale or with a palette. Received: "

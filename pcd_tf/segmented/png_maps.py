@@ -42,7 +42,7 @@ def _class_names(root: Path) -> list[str]:
     file = root / "classes.txt"
     if not outside.is_file(file):
         maps = sorted(root.glob("[!.]*_sem/[!.]*.png"))
-        largest = data.each(
+        largest = data.in_threads(
             lambda place: _largest_id(maps[place]),
             range(len(maps)),
             "class maps",

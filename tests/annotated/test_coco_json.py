@@ -226,9 +226,9 @@ ODD_MASKS: list[tuple[Any, str]] = [
     ([1, 2, 3, 4, 5, 6], r"\[0\]: expected a list, received a whole number"),
     ([[1, 2, 3, 4, 5, 6, 7]], r"\[0\]: expected x and y in turn, received 7 numbers"),
     ([[1, 2, 3, "nan", 5, 6]], r"\[0\]\[3\]: expected a number"),
-    ([[0, 0, 1e8, 0, 1e8, 1e8]], r"\[0\]: expected a polygon on the image"),
-    ([[-3e8, 5, -3e8, 5, -3e8, 6]], r"\[0\]: expected a polygon on the image"),
-    ([[0, 0, 40, 30] * 99], r"\[0\]: expected a polygon on the image"),  # to and fro without end
+    ([[0, 0, 1e8, 0, 1e8, 1e8]], r"\[0\]: expected an outline on the image"),
+    ([[-3e8, 5, -3e8, 5, -3e8, 6]], r"\[0\]: expected an outline on the image"),
+    ([[0, 0, 40, 30] * 99], r"\[0\]: expected an outline on the image"),  # to and fro without end
     ({"size": [40, 30], "counts": "0"}, ".size: expected the image's 30, 40"),
     ({"size": [-30, -40], "counts": "0"}, ".size: expected the image's 30, 40"),
     ({"size": [30, 40], "counts": [3, 4]}, ".counts: expected run lengths that add up"),
@@ -272,6 +272,9 @@ def test_a_class_that_stands_above_others_is_left_out_with_a_word(tmp_path, capl
     assert "no class of animals, which no object has" in caplog.text
     written["annotations"][0]["category_id"] = 0
     assert build(tmp_path, written).class_names[0] == "animals"
+    same = [{"id": 0, "name": "cat"}, {"id": 3, "name": "cat", "supercategory": "cat"}]
+    written |= {"categories": same, "annotations": content()["annotations"][1:]}
+    assert build(tmp_path, written).category_ids == (3,)
 
 
 def test_names_of_classes_are_harmless(tmp_path):
