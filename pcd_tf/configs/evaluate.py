@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pcd_tf import data, segmented
+from pcd_tf.configs._bounds import BATCH, SIDE
 from pcd_tf.configs._finetuning import FinetuningConfig
 from pcd_tf.configs._images import ImagesConfig
+from pcd_tf.configs._outputs import problem_of_output
+from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 
@@ -34,6 +37,7 @@ class Config(ImagesConfig):
         "(directory or name), or a teacher's directory, whose backbone is taken.",
         group="model",
         source="[ours]",
+        unit="name or path",
     )
     student: str = with_default(FinetuningConfig, "student", "resnet18", source="[paper]")
     dataset: str = setting(
@@ -62,6 +66,7 @@ class Config(ImagesConfig):
         source="[ours]",
         unit="pixels",
         minimum=32,
+        **SIDE,
         when_none="what a student was distilled at; 224 for others",
     )
     batch_size: int = setting(
@@ -70,7 +75,7 @@ class Config(ImagesConfig):
         group="run",
         source="[ours]",
         unit="images",
-        minimum=1,
+        **BATCH,
     )
     seed: int = setting(
         0,
@@ -78,7 +83,8 @@ class Config(ImagesConfig):
         group="run",
         source="[ours]",
         minimum=0,
-        maximum=2**32 - 1,
+        maximum=LARGEST_SEED,
+        maximum_reason="NumPy's seeds have 32 bits.",
     )
     out: str | None = setting(
         None,
@@ -109,3 +115,5 @@ class Config(ImagesConfig):
         if self.out is not None and not Path(self.out).parent.is_dir():
             text = f"expected a file in an existing directory. Received: {self.out}."
             yield ("out",), text
+        elif self.out is not None and (problem := problem_of_output(Path(self.out).parent)):
+            yield ("out",), problem

@@ -2,6 +2,7 @@
 
 from pcd_tf.configs.convert import Config
 from pcd_tf.jobs import _conversion
+from pcd_tf.jobs._command import command
 from pcd_tf.training.run_directory import RunDirectory
 
 
@@ -28,8 +29,5 @@ def run(config: Config) -> None:
     )
     teacher.save(directory.path / "teacher", overwrite=True)
     directory.finish(teacher_sha256=fingerprint)
-    print(
-        f"  teacher     {directory.path / 'teacher'}\n"
-        f"  next        main.py distill --teacher_checkpoint={directory.path / 'teacher'} "
-        "--workdir=DIR"
-    )
+    following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
+    print(f"  teacher     {directory.path / 'teacher'}\n  next        {following}")

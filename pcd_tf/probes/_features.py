@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
-from pcd_tf import data, errors
+from pcd_tf import data, errors, outside
 from pcd_tf.errors import UserError
 
 Network = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -152,17 +152,7 @@ def check_classes(train: data.Source, held_out: data.Source) -> None:
                 f"Expected images of two classes or more in {source.name}, one folder a class. "
                 f"Received: {len(source.class_names) or 'no'} class folders."
             )
-    ours, theirs = set(train.class_names), set(held_out.class_names)
-    if ours != theirs or train.class_names != held_out.class_names:
-        only = [
-            f"{', '.join(sorted(more)[:5])} only in {source.name}"
-            for more, source in ((ours - theirs, train), (theirs - ours, held_out))
-            if more
-        ]
-        raise UserError(
-            f"Expected the same classes in {train.name} and {held_out.name}. "
-            f"Received: {'; '.join(only) or 'another order'}. Make the folders the same."
-        )
+    outside.check_same_classes(train, held_out)
 
 
 def progress(batches: Iterable[Any], num_images: int, batch_size: int) -> Any:

@@ -5,7 +5,6 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.errors import UserError
 from pcd_tf.segmented._source import IGNORED, Source
 
 # Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
@@ -49,8 +48,7 @@ def batches(
 
     def make(epoch: np.ndarray, position: np.ndarray, index: np.ndarray) -> _Pair:
         rng = np.random.default_rng([seed, int(epoch), int(position)])
-        image, classes = source.image(int(index)), source.semantic_map(int(index))
-        return _augmented(rng, image, classes, image_size)
+        return _augmented(rng, *source.pair(int(index)), image_size)
 
     def example(*place: tf.Tensor) -> dict[str, tf.Tensor]:
         return _typed(tf.numpy_function(make, place, [tf.uint8, tf.uint8]), image_size)
@@ -70,7 +68,7 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
     """
 
     def make(index: np.ndarray) -> tuple[*_Pair, npt.NDArray[np.int32]]:
-        image, classes = source.image(int(index)), source.semantic_map(int(index))
+        image, classes = source.pair(int(index))
         height, width = _fitted(classes.shape, image_size)
         resized = _resized(image, classes, (height, width))
         sizes = np.array([(height, width), classes.shape], np.int32)  # (2, 2)
@@ -116,11 +114,6 @@ def _augmented(
 
 def _resized(image: np.ndarray, classes: np.ndarray, size: tuple[int, int]) -> _Pair:
     """Resizes an image smoothly, and its classes to the nearest pixel's."""
-    if image.shape[:2] != classes.shape:
-        raise UserError(
-            "Expected an image and a class map of one size. Received: "
-            f"{image.shape[:2]} and {classes.shape} (height, width)."
-        )
     height, width = size
     smooth = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     nearest = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
