@@ -28,6 +28,7 @@ _PUBLIC = {
     "Source": "_source",
     "images_in_order": "_ordered",
     "plain_images": "_views",
+    "sha256_of_names": "_names",
     "two_views": "_views",
 }
 

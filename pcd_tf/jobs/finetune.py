@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from pcd_tf import atomic, detectors, inits
+from pcd_tf import atomic, data, detectors, inits
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
@@ -58,7 +58,13 @@ def run(config: Config) -> None:
 
     def begin() -> None:
         """Writes config.json; what is refused before leaves nothing behind."""
-        directory.create(init_kind=init.kind, init_sha256=init.sha256, num_examples=num_examples)
+        directory.create(
+            init_kind=init.kind,
+            init_sha256=init.sha256,
+            num_examples=num_examples,
+            images_sha256=data.sha256_of_names(task.train),
+            eval_images_sha256=data.sha256_of_names(task.held_out),
+        )
 
     scores = task.fit(init, strategy, directory, begin)
     _conclude(task, config, init, directory, total_steps, scores)

@@ -155,7 +155,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
         init = {"sha256": inits.load(chosen.init, student=chosen.student).sha256}
         results = {"metric": "mIoU", "mIoU": score, "init": init}
         (folder / "results.json").write_text(json.dumps(results))
-        stored = {"settings": dataclasses.asdict(chosen), "num_examples": 4}
+        stored = {"job": "finetune", "settings": dataclasses.asdict(chosen), "num_examples": 4}
         (folder / "config.json").write_text(json.dumps(stored))
 
     monkeypatch.setattr(finetune, "run", stand_in)
