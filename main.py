@@ -1,7 +1,9 @@
 """Chooses a job, reads its flags and runs it: `python main.py JOB --flag=value ...`."""
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import flags
 from pcd_tf import errors
+from pcd_tf.training import interrupts
 
 BUG = 1
 FAILED = 2
-INTERRUPTED = 130  # as shells number a process that SIGINT ended
+SIGNALLED = 128  # and the signal's number: how shells number a process that one ended
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name: a job, then its flags.
 
     Returns:
-        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right.
+        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right; 130,
+        143 or 129 when the keyboard, SIGTERM or a closed terminal stopped it.
     """
     name, *rest = arguments or ["help"]
     if name == "help" and rest:
@@ -42,11 +46,14 @@ def main(arguments: Sequence[str]) -> int:
         config.validate()
         workdir = getattr(config, "workdir", None)
         _prepare_environment()
-        importlib.import_module(job.runner).run(config)
-    except KeyboardInterrupt:
+        with interrupts.raised():
+            importlib.import_module(job.runner).run(config)
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        by = "the keyboard" if number == signal.SIGINT else signal.Signals(number).name
         return _report(
-            "Stopped by the keyboard. The same command resumes a training run or an embedding.",
-            INTERRUPTED,
+            f"Stopped by {by}. The same command resumes a training run or an embedding.",
+            SIGNALLED + number,
         )
     except Exception as error:
         if debug:
@@ -83,7 +90,8 @@ def _bug(error: Exception, workdir: str | None) -> str:
 
 
 def _report(message: str, status: int) -> int:
-    print(f"main.py: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"main.py: {message}", file=sys.stderr)
     return status
 
 
