@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import flags
-from pcd_tf import errors
+from pcd_tf import errors, run_config
 from pcd_tf.training import interrupts
 
 BUG = 1
@@ -79,7 +79,7 @@ def _bug(error: Exception, workdir: str | None) -> str:
     trace = "".join(traceback.format_exception(error))
     summary = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
     folder = workdir if workdir and Path(workdir).is_dir() else tempfile.gettempdir()
-    name = f"pcd-tf-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    name = f"{run_config.TRACEBACK}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for place in (Path(folder) / name, Path(tempfile.gettempdir()) / name):
         try:
             place.write_text(trace, encoding="utf-8", errors="backslashreplace")

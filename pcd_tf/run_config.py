@@ -11,6 +11,7 @@ from pcd_tf.errors import UserError
 
 NAME = "config.json"
 LOCK = ".lock"  # see `pcd_tf.training.lock`
+TRACEBACK = "pcd-tf-error-"  # how the name of a bug's traceback begins
 
 Record = TypeVar("Record")
 
@@ -67,11 +68,11 @@ def convert(path: Path, content: object, kind: type[Record]) -> Record:
 
 
 def is_new(folder: Path) -> bool:
-    """Tells whether a folder holds nothing, or what a kill before its config.json leaves."""
+    """Tells whether a folder holds nothing, or what a run leaves that ends before config.json."""
     if not folder.is_dir():
         return not folder.exists()
-    left = {LOCK, atomic.temporary_of(folder / NAME).name}
-    return all(path.name in left for path in folder.iterdir())
+    left = (LOCK, TRACEBACK, atomic.temporary_of(folder / NAME).name)
+    return all(path.name.startswith(left) for path in folder.iterdir())
 
 
 def refuse_changes(

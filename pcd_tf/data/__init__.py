@@ -27,8 +27,8 @@ _PUBLIC = {
     "decode": "_decode",
     "Source": "_source",
     "images_in_order": "_ordered",
+    "identity": "_names",
     "plain_images": "_views",
-    "sha256_of_names": "_names",
     "two_views": "_views",
 }
 

@@ -61,11 +61,7 @@ def write(source: annotated.Source, directory: Path) -> Records:
     Raises:
         UserError: when no image has an object; when the directory holds something else.
     """
-    origin = {
-        "source": source.name,
-        "images_sha256": data.sha256_of_names(source),
-        "class_names": list(source.class_names),
-    }
+    origin = {**data.identity(source), "class_names": list(source.class_names)}
     is_written = (directory / _INFO).is_file()
     if not is_written or run_config.parse(directory / _INFO, _Info).origin != origin:
         with atomic.directory(directory, overwrite=is_written) as folder:

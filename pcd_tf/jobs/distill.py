@@ -65,7 +65,7 @@ def run(config: Config) -> None:
         mean=teacher.mean,
         std=teacher.std,
         num_examples=source.num_examples,
-        images_sha256=data.sha256_of_names(source),
+        **data.identity(source),
         teacher_sha256=teacher.fingerprint(),
         **start,
     )

@@ -59,8 +59,7 @@ def run(config: Config) -> None:
 
     out = Path(config.out)
     description = {
-        "images": source.name,
-        "images_sha256": data.sha256_of_names(source),
+        **data.identity(source),
         "model_kind": network.kind,
         "model_sha256": network.sha256,
         "image_size": image_size,

@@ -62,8 +62,8 @@ def run(config: Config) -> None:
             init_kind=init.kind,
             init_sha256=init.sha256,
             num_examples=num_examples,
-            images_sha256=data.sha256_of_names(task.train),
-            eval_images_sha256=data.sha256_of_names(task.held_out),
+            **data.identity(task.train),
+            **{f"eval_{name}": fact for name, fact in data.identity(task.held_out).items()},
         )
 
     scores = task.fit(init, strategy, directory, begin)

@@ -47,7 +47,7 @@ def run(config: Config) -> None:
         mean=teacher.mean,
         std=teacher.std,
         num_examples=source.num_examples,
-        images_sha256=data.sha256_of_names(source),
+        **data.identity(source),
     )
     lines = training.fit(model, source, data.MOCO_V3, config, directory)
 

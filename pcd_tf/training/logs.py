@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -124,7 +123,7 @@ def append(stream: IO[str], line: Mapping[str, float]) -> None:
     """Adds a line to a JSON-lines file, on the disk when this returns."""
     stream.write(json.dumps(line) + "\n")
     stream.flush()
-    os.fsync(stream.fileno())
+    atomic.flush(Path(stream.name))
 
 
 def drop_lines_after(metrics_file: Path, step: int) -> None:

@@ -19,7 +19,7 @@ def test_a_run_whose_image_was_renamed_meanwhile_is_refused(tmp_path):
         assert source.num_examples == 3
         config = Config(workdir=str(tmp_path / "run"), teacher_checkpoint="teacher")
         directory = RunDirectory(config.workdir, "distill", config)
-        directory.create(images_sha256=data.sha256_of_names(source))
+        directory.create(**data.identity(source))
         return directory
 
     begin().metrics.write_text('{"step": 1}\n')
@@ -31,4 +31,12 @@ def test_a_run_whose_image_was_renamed_meanwhile_is_refused(tmp_path):
 
 def test_annotated_images_have_one_too():
     train, val = (annotated.build("synthetic", split=split) for split in ("train", "val"))
-    assert data.sha256_of_names(train) != data.sha256_of_names(val)
+    assert data.identity(train)["images"] == "synthetic train"
+    assert data.identity(train)["images_sha256"] != data.identity(val)["images_sha256"]
+
+
+def test_names_that_are_no_text_have_one_too(monkeypatch):
+    source = data.build("synthetic")
+    plain = data.identity(source)
+    monkeypatch.setattr(source, "image_name", lambda index: "\ud800")
+    assert data.identity(source)["images_sha256"] != plain["images_sha256"]

@@ -51,7 +51,7 @@ def test_an_empty_directory_is_a_new_run(tmp_path):
     assert not opened(tmp_path).resumed
 
 
-@pytest.mark.parametrize("left", [".config.json", ".lock"])
+@pytest.mark.parametrize("left", [".config.json", ".lock", "pcd-tf-error-1.txt"])
 def test_what_a_kill_at_the_start_leaves_counts_as_new(tmp_path, left):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / left).write_text("{")
