@@ -34,9 +34,8 @@ def write(checkpoint: tf.train.Checkpoint, directory: Path, name: str, step: int
     steps = _steps(directory, name)
     kept = [earlier for earlier in steps if earlier <= step][-NUM_KEPT:]
     # For `tf.train.latest_checkpoint` alone; nothing here reads it.
-    tf.compat.v1.train.update_checkpoint_state(
-        str(directory), f"{name}-{step}", [f"{name}-{earlier}" for earlier in kept]
-    )
+    with atomic.file(directory / "checkpoint") as temporary:
+        temporary.write_text(f'model_checkpoint_path: "{name}-{step}"\n')
     for other in steps:
         if other not in kept:
             _remove(directory, name, other)

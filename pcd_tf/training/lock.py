@@ -81,8 +81,8 @@ def _take(folder: Path) -> Lock:
             stream.seek(0)
             holder = _describe(stream.read())
         raise UserError(
-            f"Expected a folder that no other process writes to. Received: {folder}, which {holder}"
-            " is at work in. Wait for its end, or name another place."
+            f"Expected a folder that no other process writes to. Received: {folder}, where {holder}"
+            ". Wait for its end, or name another place."
         ) from error
     except OSError as error:
         logger.warning(
@@ -98,5 +98,5 @@ def _describe(text: str) -> str:
     try:
         holder = msgspec.json.decode(text, type=_Holder)
     except msgspec.MsgspecError:
-        return "another process"
-    return f"process {holder.pid} on {holder.host}, since {holder.since},"
+        return "another process is at work"
+    return f"process {holder.pid} on {holder.host} has been at work since {holder.since}"

@@ -69,7 +69,7 @@ def test_what_began_in_another_process_meanwhile_is_seen(tmp_path):
     late = RunDirectory(config.workdir, "distill", config)
     (tmp_path / "run").mkdir()
     with another_process(tmp_path / "run"):
-        with pytest.raises(UserError, match="is at work in"):
+        with pytest.raises(UserError, match="has been at work since"):
             late.create()
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     other = RunDirectory(config.workdir, "distill", config)
@@ -94,7 +94,7 @@ def test_a_process_may_ask_again_for_what_it_holds_and_gives_it_back_at_the_end(
 def test_a_lock_that_says_nothing_is_held_by_another_process(tmp_path, text):
     with another_process(tmp_path):
         (tmp_path / ".lock").write_text(text)
-        with pytest.raises(UserError, match="which another process is at work in"):
+        with pytest.raises(UserError, match="where another process is at work"):
             lock.hold(tmp_path)
 
 
