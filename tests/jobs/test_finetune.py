@@ -14,6 +14,7 @@ import main
 from pcd_tf import inits, students, teachers
 from pcd_tf.configs.compare import Config as CompareConfig
 from pcd_tf.configs.finetune import Config
+from pcd_tf.errors import UserError
 from pcd_tf.jobs import compare, finetune
 from pcd_tf.jobs._segmentation import Segmentation
 from tests import tiny_run
@@ -180,6 +181,13 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
     assert f"{student} is better than {other}: mIoU +0.2000" in capsys.readouterr().out
     compare.run(settings)
     assert len(asked) == 4
+    results = Path(asked[0].workdir) / "results.json"
+    whole = results.read_text()
+    for damaged in ("", "[1]", whole.replace('"sha256": "', '"sha256": 1, "x": "'), "\0" * 100):
+        results.write_text(damaged)
+        with pytest.raises(UserError, match=r"Expected the results\.json of a run"):
+            compare.run(settings)
+    results.write_text(whole)
     with pytest.raises(ValueError, match="with other learning_rate. Name another --workdir"):
         compare.run(dataclasses.replace(settings, learning_rate=0.5))
     shutil.rmtree(other / "student")
