@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import flags
 from pcd_tf import errors
+from pcd_tf.training import interrupts
 
 BUG = 1
 FAILED = 2
-# As shells number a process that a signal has ended.
-INTERRUPTED = 128 + 2
-NO_READER = 128 + 13
+# How shells number a process that a signal ended: 128 and the signal's number.
+SIGNALLED = 128
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,8 +29,9 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name: a job, then its flags.
 
     Returns:
-        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right, 130
-        after Ctrl-C, 141 when nobody reads the output any more.
+        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right; 130,
+        143 or 129 when the keyboard, SIGTERM or a closed terminal stopped it, 141 when nobody reads
+        the output any more.
     """
     debug, workdir = "--debug" in arguments, None
     _prepare_output()
@@ -47,12 +49,15 @@ def main(arguments: Sequence[str]) -> int:
             config.validate()
             workdir = getattr(config, "workdir", None)
             _prepare_environment()
-            importlib.import_module(job.runner).run(config)
+            with interrupts.raised():
+                importlib.import_module(job.runner).run(config)
         print(end="", flush=True)  # a pipe that is closed shows here, not when Python ends
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        by = "the keyboard" if number == signal.SIGINT else signal.Signals(number).name
         return _report(
-            "Stopped by the keyboard. The same command resumes a training run or an embedding.",
-            INTERRUPTED,
+            f"Stopped by {by}. The same command resumes a training run or an embedding.",
+            SIGNALLED + number,
         )
     except Exception as error:
         if debug:
@@ -86,7 +91,7 @@ def _without_reader() -> int:
     """Ends as other programs do when `head`, say, has read enough."""
     # Or Python fails once more, with a message, when it writes the rest at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return NO_READER
+    return SIGNALLED + signal.SIGPIPE
 
 
 def _bug(error: Exception, workdir: str | None) -> str:
@@ -113,7 +118,8 @@ def _places(workdir: str | None) -> Iterator[Path]:
 
 
 def _report(message: str, status: int) -> int:
-    print(f"main.py: {errors.printable(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"main.py: {errors.printable(message)}", file=sys.stderr)
     return status
 
 

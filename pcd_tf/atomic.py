@@ -1,6 +1,7 @@
-"""Directories and files that appear whole or not at all."""
+"""Directories and files that appear whole or not at all, and on the disk before they appear."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -42,8 +43,12 @@ def directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         inside = temporary / target.name
         inside.mkdir()  # with the permissions of the user's umask, which mkdtemp does not follow
         yield inside
+        for written in inside.rglob("*"):
+            flush(written)
+        flush(inside)
         refuse_occupied(target, overwrite=overwrite)
         _replace(target, inside, aside=temporary / "replaced")
+        flush(target.parent)
     finally:
         shutil.rmtree(temporary)
 
@@ -83,10 +88,56 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     Example:
         write_json("results.json", {"AP": math.nan})  # {"AP": null}
     """
+    with file(path) as temporary:
+        temporary.write_text(json.dumps(_finite(content), indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary file's path; what the block writes there takes the name `path` at its end.
+
+    After an error in the block nothing of it is left.
+
+    Args:
+        path: the file; its folder has to exist. What stands there is replaced.
+
+    Yields:
+        The path to write to: hidden, in the same folder.
+
+    Example:
+        with file("run/metrics.jsonl") as temporary:
+            temporary.write_text(lines)
+    """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}")
-    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n")
-    temporary.replace(target)
+    temporary = temporary_of(target)
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(target)
+        flush(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def temporary_of(path: Path) -> Path:
+    """Names the hidden file that `file` writes; a killed process leaves it behind."""
+    return path.with_name(f".{path.name}")
+
+
+def flush(path: Path) -> None:
+    """Brings a file's content, or a folder's list of names, to the disk.
+
+    A power cut would else leave the name of a file that is still empty.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what file systems say that cannot do it for a folder
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)
 
 
 def _finite(value: Any) -> Any:

@@ -1,5 +1,10 @@
 """A directory appears whole or not at all."""
 
+import contextlib
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from pcd_tf import atomic
@@ -69,6 +74,73 @@ def test_the_permissions_are_those_of_any_new_directory(tmp_path):
     with atomic.directory(tmp_path / "atomic"):
         pass
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.fixture
+def flushed(monkeypatch):
+    """The numbers (inodes) of what was brought to the disk, in this order."""
+    numbers: list[int] = []
+    fsync = os.fsync
+
+    def noting(descriptor):
+        numbers.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return numbers
+
+
+def test_all_of_a_directory_is_on_the_disk_before_it_has_its_name(tmp_path, flushed, monkeypatch):
+    replace = atomic._replace
+
+    def replacing(target, new, aside):
+        found = [new, *new.rglob("*")]
+        assert len(found) == 4
+        assert {path.stat().st_ino for path in found} == set(flushed)
+        replace(target, new, aside)
+
+    monkeypatch.setattr(atomic, "_replace", replacing)
+    with atomic.directory(tmp_path / "x") as folder:
+        (folder / "a").touch()
+        (folder / "b").mkdir()
+        (folder / "b" / "c").touch()
+    assert flushed[-1] == tmp_path.stat().st_ino  # the name itself
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, flushed, monkeypatch):
+    replace = Path.replace
+
+    def replacing(self, target):
+        assert flushed == [self.stat().st_ino]
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replacing)
+    atomic.write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert (tmp_path / "x.json").read_text() == '{\n  "a": null\n}\n'
+    assert flushed[1:] == [tmp_path.stat().st_ino]
+
+
+def test_an_error_while_a_file_is_written_leaves_the_old_one(tmp_path):
+    (tmp_path / "x.json").write_text("old")
+    with pytest.raises(TypeError):
+        atomic.write_json(tmp_path / "x.json", object())
+    with contextlib.suppress(RuntimeError), atomic.file(tmp_path / "x.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(("number", "is_raised"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_flush_folders_is_used(tmp_path, monkeypatch, number, is_raised):
+    def failing(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    if is_raised:
+        with pytest.raises(OSError, match="Input/output error"):
+            atomic.flush(tmp_path)
+    else:
+        atomic.flush(tmp_path)
 
 
 def fail_in_the_middle(target, **options):

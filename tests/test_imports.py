@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUPS = [
     "pcd_tf.errors",
     "pcd_tf.plugins pcd_tf.atomic pcd_tf.outside",
-    "pcd_tf.settings",
+    "pcd_tf.settings pcd_tf.run_config pcd_tf.checkpoint_files",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
     "pcd_tf.weights pcd_tf.backbones pcd_tf.normalisation",
@@ -39,6 +39,7 @@ SHARED = {
     "pcd_tf.jobs.finetune",  # compare runs it
     "pcd_tf.training.checkpoints",
     "pcd_tf.training.interrupts",
+    "pcd_tf.training.lock",
     "pcd_tf.training.logs",
     "flags.common",
 }
@@ -48,6 +49,7 @@ PLACES = {
     "absl": ("flags", "main"),
     "official": ("pcd_tf.detectors.mask_rcnn",),
     "tensorflow": (
+        "pcd_tf.checkpoint_files",
         "pcd_tf.data",
         "pcd_tf.annotated",
         "pcd_tf.segmented",

@@ -1,6 +1,8 @@
 """The command line from outside: texts, exit statuses, no tracebacks."""
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 import flags
 import main
-from pcd_tf import errors, plugins
+from pcd_tf import atomic, errors, plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -228,6 +230,37 @@ def test_the_keyboard_stops_before_a_job_is_chosen(monkeypatch, capsys):
     monkeypatch.setattr(flags, "overview", lambda: fail(KeyboardInterrupt()))
     assert main.main([]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "by"),
+    [
+        (signal.SIGINT, 130, "the keyboard"),
+        (signal.SIGTERM, 143, "SIGTERM"),
+        (signal.SIGHUP, 129, "SIGHUP"),
+    ],
+)
+def test_a_signal_stops_a_job_that_leaves_no_hidden_folder(
+    job, tmp_path, capsys, number, status, by
+):
+    def run(config):
+        with atomic.directory(tmp_path / "out") as folder:
+            (folder / "file").touch()
+            signal.raise_signal(number)
+
+    job(run)
+    assert main.main(["pretrain", "--workdir=x"]) == status
+    assert f"Stopped by {by}. The same command resumes" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_terminal_is_no_traceback(job, monkeypatch):
+    def closed(text):
+        raise OSError(errno.EIO, "Input/output error")
+
+    job(lambda config: signal.raise_signal(signal.SIGHUP))
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=closed))
+    assert main.main(["pretrain", "--workdir=x"]) == 129
 
 
 def test_another_keras_backend_is_refused(job, monkeypatch, capsys):

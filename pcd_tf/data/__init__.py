@@ -33,6 +33,7 @@ _PUBLIC = {
     "Source": "_source",
     "centre_crop": "_views",
     "images_in_order": "_ordered",
+    "identity": "_names",
     "plain_images": "_views",
     "two_views": "_views",
 }

@@ -7,10 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from pcd_tf import checkpoint_files
 from pcd_tf.detectors._mask_rcnn_settings import Settings
 from pcd_tf.errors import UserError
 
 _FOLDER = "checkpoints"  # in the workdir
+_NAME = "ckpt"  # Model Garden's
 
 
 def run(
@@ -33,13 +35,13 @@ def run(
             again when a run is resumed there: an interrupted one may have missed it.
 
     Raises:
-        UserError: when the loss is not finite; the last checkpoint is from before.
+        UserError: when the loss is not finite; the last checkpoint is from before. When all
+            checkpoints are damaged.
         KeyboardInterrupt: when `log` asked for the end.
     """
-    checkpoints = tf.train.CheckpointManager(
-        trainer.checkpoint, str(workdir / _FOLDER), max_to_keep=1
-    )
-    checkpoints.restore_or_initialize()
+    folder = workdir / _FOLDER
+    if (found := checkpoint_files.find(folder, _NAME)) is not None:
+        trainer.checkpoint.restore(found[0])
     last = settings.num_steps
     eval_every = settings.eval_every_steps or last
     every = (settings.log_every_steps, settings.checkpoint_every_steps, eval_every)
@@ -57,7 +59,7 @@ def run(
         is_stopped = log(done, values)
         is_evaluated = done == last or done % eval_every == 0
         if is_stopped or is_evaluated or done % settings.checkpoint_every_steps == 0:
-            checkpoints.save(checkpoint_number=done)
+            checkpoint_files.write(trainer.checkpoint, folder, _NAME, done)
         if is_stopped and done < last:
             raise KeyboardInterrupt
         if is_evaluated:
@@ -65,9 +67,8 @@ def run(
 
 
 def step_reached(workdir: Path) -> int:
-    """Returns the step of the last checkpoint in a workdir, 0 without one."""
-    path = tf.train.latest_checkpoint(str(workdir / _FOLDER))
-    return int(path.rpartition("-")[2]) if path else 0
+    """Returns the step of the newest whole checkpoint in a workdir, 0 without one."""
+    return checkpoint_files.newest_whole(workdir / _FOLDER, _NAME)[0] or 0
 
 
 def _check_finite(loss: float, step: int) -> None:

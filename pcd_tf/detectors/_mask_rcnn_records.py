@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pycocotools.mask
 import tensorflow as tf
 
-from pcd_tf import annotated, atomic
+from pcd_tf import annotated, atomic, data, run_config
 from pcd_tf.errors import UserError
 
 Array = npt.NDArray[Any]
@@ -38,37 +39,37 @@ class Records:
     max_objects: int
 
 
+class _Info(msgspec.Struct):
+    """What stands beside the records."""
+
+    origin: dict[str, Any]
+    num_images: int
+    max_objects: int
+
+
 def write(source: annotated.Source, directory: Path) -> Records:
     """Writes the images of a source that have an object, all of them or none.
 
     Crowds are left out, and so are images with nothing else, as Detectron2 does. Images and masks
     are PNG, so nothing is lost; of COCO's photographs each takes some 0.4 MB. Files of the same
-    source that are there already are taken as they are.
+    images that are there already are taken as they are; those of others are replaced.
 
     Args:
         source: with masks.
         directory: a new one, or one that this function wrote.
 
     Raises:
-        UserError: when no image has an object.
+        UserError: when no image has an object; when the directory holds something else.
     """
-    origin = {
-        "source": source.name,
-        "num_examples": source.num_examples,
-        "class_names": list(source.class_names),
-    }
-    if not (directory / _INFO).is_file():
-        with atomic.directory(directory) as folder:
+    origin = {**data.identity(source), "class_names": list(source.class_names)}
+    is_written = (directory / _INFO).is_file()
+    if not is_written or run_config.parse(directory / _INFO, _Info).origin != origin:
+        with atomic.directory(directory, overwrite=is_written) as folder:
             found = _write_shards(source, folder)
             (folder / _INFO).write_text(json.dumps({"origin": origin, **found}))
-    info = json.loads((directory / _INFO).read_text())
-    if info["origin"] != origin:
-        raise UserError(
-            f"Expected the records of {source.name} in {directory}. Received: those of "
-            f"{info['origin']['source']}. Remove them, or name a new --workdir."
-        )
+    info = run_config.parse(directory / _INFO, _Info)
     pattern = os.fspath(directory / "*.tfrecord")
-    return Records(pattern, info["num_images"], info["max_objects"])
+    return Records(pattern, info.num_images, info.max_objects)
 
 
 def remove(directory: Path) -> None:

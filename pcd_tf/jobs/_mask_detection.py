@@ -1,10 +1,10 @@
 """Detection with masks, by a detector that trains itself: Model Garden's, on Keras 2."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pcd_tf import run_config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
 from pcd_tf.jobs._fitting import numbers
@@ -56,6 +56,8 @@ class MaskDetection(Detection):
         module.check(init, self.train, self.held_out, settings)
         begin()
         first_step = module.step_reached(directory.path)
+        if first_step:
+            print(f"Resumes at step {first_step} of {total}.")
         evaluations = Evaluations(
             directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
         )
@@ -95,7 +97,7 @@ class MaskDetection(Detection):
             )
         if config.export:
             print("There is no SavedModel of mask_rcnn: its weights are in checkpoints/.")
-        self.found = json.loads((directory.path / "detections.json").read_text())
+        self.found = run_config.parse(directory.path / "detections.json", list[dict[str, Any]])
         return _joined(scores)
 
 

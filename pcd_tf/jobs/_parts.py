@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf import atomic, run_config
 from pcd_tf.errors import UserError
+from pcd_tf.training import lock
 
-_CONFIG = "config.json"
 _DIGITS = 12  # of an image's number in a file name, so that names sort as numbers do
 
 
@@ -41,18 +41,20 @@ class Parts:
         identity: what the embeddings depend on, JSON values; parts of another pass are refused.
 
     Raises:
-        UserError: when the folder is of a pass that differs, naming how, or is of something else.
+        UserError: when the folder is of a pass that differs, naming how, or is of something else;
+            when another process is at work in it.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         identity = json.loads(json.dumps(identity))
-        if _is_new(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / _CONFIG, json.dumps(identity, indent=2).encode())
-        else:
-            self._refuse_changes(identity)
-        self._spans = self._find()
+        lock.refuse_held(folder)
+        self._spans = self._find(identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock.hold(folder)
+        self._spans = self._find(identity)  # another process may have been here meanwhile
+        if not self._spans:
+            atomic.write_json(folder / run_config.NAME, identity)
 
     @property
     def num_done(self) -> int:
@@ -62,12 +64,8 @@ class Parts:
     def add(self, stop: int, part: Part) -> None:
         """Keeps the part that reaches from `num_done` to the image before `stop`."""
         span = self.num_done, stop
-        file = self._file(span)
-        temporary = _temporary(file)
-        with temporary.open("wb") as stream:
+        with atomic.file(self._file(span)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **dataclasses.asdict(part))
-            _flush(stream)
-        temporary.replace(file)
         self._spans.append(span)
 
     def __iter__(self) -> Iterator[Part]:
@@ -90,57 +88,24 @@ class Parts:
     def _file(self, span: tuple[int, int]) -> Path:
         return self.folder / f"{span[0]:0{_DIGITS}}-{span[1]:0{_DIGITS}}.npz"
 
-    def _find(self) -> list[tuple[int, int]]:
-        """Lists the parts that follow on one another from image 0."""
+    def _find(self, identity: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Lists the parts that follow on one another from image 0, all of this identity."""
+        if run_config.is_new(self.folder):
+            return []
+        try:
+            earlier = run_config.parse(self.folder / run_config.NAME, dict[str, Any])
+        except (OSError, UserError) as error:
+            raise UserError(
+                f"Expected the parts of an unfinished run in {self.folder}. Received: something "
+                "else. Remove it, or name another --out."
+            ) from error
         spans: list[tuple[int, int]] = []
         for file in sorted(self.folder.glob("[0-9]*-[0-9]*.npz")):
             start, stop = (int(number) for number in file.stem.split("-"))
             if start != (spans[-1][1] if spans else 0):
                 break
             spans.append((start, stop))
+        if spans:  # else it was refused or ended before its first part, and is begun anew
+            remedy = "name another --out, or remove that folder"
+            run_config.refuse_changes(self.folder, earlier, identity, remedy)
         return spans
-
-    def _refuse_changes(self, identity: Mapping[str, Any]) -> None:
-        try:
-            earlier = dict(json.loads((self.folder / _CONFIG).read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"Expected the parts of an unfinished run in {self.folder}. Received: something "
-                "else. Remove it, or name another --out."
-            ) from error
-        different = [
-            f"{name}: {earlier.get(name)!r} there, {value!r} now"
-            for name, value in identity.items()
-            if earlier.get(name) != value
-        ]
-        if different:
-            raise UserError(
-                f"The unfinished run in {self.folder} is another one; it cannot be resumed:\n  "
-                + "\n  ".join(different)
-                + "\nMake these the same, name another --out, or remove that folder."
-            )
-
-
-def _is_new(folder: Path) -> bool:
-    """Tells whether there is nothing, or what a kill before the identity was written left."""
-    if not folder.is_dir():
-        return not folder.exists()
-    return all(path == _temporary(folder / _CONFIG) for path in folder.iterdir())
-
-
-def _temporary(file: Path) -> Path:
-    return file.with_name(f".{file.name}")
-
-
-def _write(file: Path, content: bytes) -> None:
-    temporary = _temporary(file)
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        _flush(stream)
-    temporary.replace(file)
-
-
-def _flush(stream: Any) -> None:
-    """Brings a file to the disk, so that a name never stands before its content."""
-    stream.flush()
-    os.fsync(stream.fileno())

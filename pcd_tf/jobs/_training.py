@@ -8,6 +8,7 @@ import numpy as np
 
 from pcd_tf import data
 from pcd_tf.configs.training import TrainingConfig
+from pcd_tf.errors import UserError
 from pcd_tf.training import devices, pictures
 from pcd_tf.training import logs as run_logs
 from pcd_tf.training.checkpoints import Checkpoints
@@ -16,6 +17,7 @@ from pcd_tf.training.run_directory import RunDirectory
 
 # Pictures show images at this multiple of the training size, for maps with more pixels to look at.
 PICTURE_SCALE = 4
+_CONCLUDED = frozenset({"loss", "retrieval_top1", "feature_spread"})  # what is said at the end
 
 
 class Evaluation(Protocol):
@@ -108,7 +110,14 @@ def fit(
             )
     if source.num_skipped:
         print(f"{source.num_skipped} unreadable images were passed over; the log names them.")
-    return run_logs.read(directory.metrics)
+    # A line may be damaged and still be JSON.
+    lines = [line for line in run_logs.read(directory.metrics) if line.keys() >= _CONCLUDED]
+    if not lines:
+        raise UserError(
+            f"Expected the values of the run's steps in {directory.metrics}. Received: none that "
+            f"can be read. Remove the file and {directory.checkpoints} to repeat the run."
+        )
+    return lines
 
 
 def describe(
@@ -128,7 +137,7 @@ def describe(
     )
 
 
-def conclude(
+def draw(
     directory: RunDirectory,
     source: data.Source,
     lines: list[dict[str, float]],
@@ -136,43 +145,22 @@ def conclude(
     *,
     image_size: int,
     chance: float,
-    best: Mapping[str, Any] | None = None,
+    num_images: int = 6,
 ) -> None:
-    """Marks the run as finished, draws the pictures and says in words how it went.
+    """Draws how the run went, and what networks make of some images without augmentation.
 
     Args:
-        directory: of the run, its product in it already.
+        directory: of the run.
         source: of the images to show.
         lines: those of metrics.jsonl.
         networks: by title, images of 0..255 (n, S, S, 3) -> map (n, H, W, D).
         image_size: that of the training.
         chance: retrieval top-1 of guessing.
-        best: what result.json says of the product where it is not the last one.
+        num_images: how many are shown.
     """
     pictures.draw_curves(lines, directory.pictures / "curves.png", chance=chance)
-    first, last = lines[0], lines[-1]
-    found = {} if best is None else {"best": dict(best)}
-    directory.finish(first=first, last=last, num_skipped=source.num_skipped, **found)
-    draw(directory, source, networks, image_size=PICTURE_SCALE * image_size)
-    print(
-        f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "
-        f"{first['retrieval_top1']:.1%} -> {last['retrieval_top1']:.1%} (chance {chance:.2g}), "
-        f"feature spread {last['feature_spread']:.2f} (0 would be a collapse).\n"
-        f"  pictures  {directory.pictures}"
-    )
-
-
-def draw(
-    directory: RunDirectory,
-    source: data.Source,
-    networks: Mapping[str, Callable[[np.ndarray], Any]],
-    *,
-    image_size: int,
-    num_images: int = 6,
-) -> None:
-    """Draws what networks make of some images, without augmentation."""
     indices = source.examples_to_show(num_images)
-    images = data.plain_images(source, image_size=image_size, indices=indices)
+    images = data.plain_images(source, image_size=PICTURE_SCALE * image_size, indices=indices)
     maps = {
         name: keras.ops.convert_to_numpy(keras.ops.cast(network(images), "float32"))
         for name, network in networks.items()
@@ -181,4 +169,32 @@ def draw(
     middle = next(iter(maps.values())).shape[1] // 2
     pictures.draw_similarity(
         images, maps, directory.pictures / "similarity.png", pixel=(middle, middle)
+    )
+
+
+def conclude(
+    directory: RunDirectory,
+    source: data.Source,
+    lines: list[dict[str, float]],
+    *,
+    chance: float,
+    best: Mapping[str, Any] | None = None,
+) -> None:
+    """Marks the run as finished, once all else of it is written, and says how it went.
+
+    Args:
+        directory: of the run.
+        source: of its images.
+        lines: those of metrics.jsonl.
+        chance: retrieval top-1 of guessing.
+        best: what result.json says of the product where it is not the last one.
+    """
+    first, last = lines[0], lines[-1]
+    found = {} if best is None else {"best": dict(best)}
+    directory.finish(first=first, last=last, num_skipped=source.num_skipped, **found)
+    print(
+        f"Done: loss {first['loss']:.3f} -> {last['loss']:.3f}, retrieval top-1 "
+        f"{first['retrieval_top1']:.1%} -> {last['retrieval_top1']:.1%} (chance {chance:.2g}), "
+        f"feature spread {last['feature_spread']:.2f} (0 would be a collapse).\n"
+        f"  pictures  {directory.pictures}"
     )

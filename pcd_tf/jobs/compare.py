@@ -2,13 +2,13 @@
 
 import dataclasses
 import gc
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
+import msgspec
 
-from pcd_tf import atomic, inits
+from pcd_tf import atomic, inits, run_config
 from pcd_tf.configs.compare import Config
 from pcd_tf.configs.finetune import Config as FinetuneConfig
 from pcd_tf.errors import UserError
@@ -16,6 +16,25 @@ from pcd_tf.jobs import _comparison as comparison
 from pcd_tf.jobs import finetune
 from pcd_tf.training import logs
 from pcd_tf.training.run_directory import FREE
+
+
+class _Init(msgspec.Struct):
+    """What a run of the comparison started from."""
+
+    sha256: str
+
+
+class _Result(msgspec.Struct):
+    """What is read of its results.json, beside the scores."""
+
+    metric: str
+    init: _Init
+
+
+class _Images(msgspec.Struct):
+    """What is read of the facts in its config.json."""
+
+    num_examples: Annotated[int, msgspec.Meta(ge=1)]
 
 
 def run(config: Config) -> None:
@@ -96,9 +115,10 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
         finetune.run(FinetuneConfig(**chosen))
         keras.backend.clear_session()
         gc.collect()
-    content: dict[str, Any] = json.loads(results.read_text())
-    stored = json.loads((folder / "config.json").read_text())
-    settings = stored["settings"]
+    content = run_config.parse(results, dict[str, Any])
+    result = run_config.convert(results, content, _Result)
+    stored = run_config.read(folder)
+    settings = stored.settings
     different = [
         field.name
         for field in dataclasses.fields(Config)
@@ -111,18 +131,18 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
             f"Expected the runs of this comparison in {config.workdir}. Received: {folder}, with "
             f"other {', '.join(different)}. Name another --workdir."
         )
-    sha256 = content["init"]["sha256"]
-    if name != inits.RANDOM and sha256 != init.sha256:
+    if name != inits.RANDOM and result.init.sha256 != init.sha256:
         raise UserError(
             f"Expected the runs of {name} as it is now in {config.workdir}. Received: {folder}, "
             "which started from other weights. Name another --workdir, or remove that folder."
         )
-    metric, num_examples = content["metric"], stored["num_examples"]
+    metric = result.metric
     if content.get(metric) is None:
         raise UserError(
             f"Expected a score {metric} in {results}. Received: none, as there was nothing to find."
         )
-    epoch = config.global_batch_size / num_examples  # epochs a step
+    images = run_config.convert(folder / run_config.NAME, stored.facts, _Images)
+    epoch = config.global_batch_size / images.num_examples  # epochs a step
     lines = logs.read(folder / "evaluations.jsonl")
     return comparison.Run(
         seed=seed,

@@ -67,6 +67,7 @@ def run(config: Config) -> None:
         std=teacher.std,
         num_examples=source.num_examples,
         teacher_origin=teacher.origin,
+        **data.identity(source),
         teacher_sha256=teacher.fingerprint(),
         **start,
     )
@@ -79,18 +80,12 @@ def run(config: Config) -> None:
             students.save(student, folder)
     else:
         best = evaluation.keep_best()
-    training.conclude(
-        directory,
-        source,
-        lines,
-        networks,
-        image_size=config.image_size,
-        chance=1 / (1 + config.queue_size),
-        best=best,
-    )
+    chance = 1 / (1 + config.queue_size)
+    training.draw(directory, source, lines, networks, image_size=config.image_size, chance=chance)
     _draw_receptive_fields(config, model, source, directory)
     for picture in sorted(directory.pictures.glob("*.png")):
         tensorboard_images.show(picture, directory.tensorboard, step=int(lines[-1]["step"]))
+    training.conclude(directory, source, lines, chance=chance, best=best)
     if best is not None and best["step"] is not None:
         kept = f"{best['metric']} {best['value']:.4g} at step {best['step']}"
         print(f"  best      {kept}; the pictures show the last one")

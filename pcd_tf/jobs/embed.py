@@ -1,7 +1,5 @@
 """Computes the embedding of every image of a source, into one file."""
 
-import hashlib
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pcd_tf import __version__, data, errors
+from pcd_tf import __version__, atomic, data, errors
 from pcd_tf.configs.embed import Config
 from pcd_tf.errors import UserError
 from pcd_tf.jobs import _embeddings as embeddings
@@ -61,8 +59,7 @@ def run(config: Config) -> None:
 
     out = Path(config.out)
     description = {
-        "images": source.name,
-        "images_sha256": _sha256_of_names(source),
+        **data.identity(source),
         "model_kind": network.kind,
         "model_sha256": network.sha256,
         "image_size": image_size,
@@ -176,11 +173,11 @@ def _write(parts: Parts, source: data.Source, description: dict[str, Any], out: 
     )
     temporary = parts.folder / f"whole{out.suffix}"
     embeddings.write(table, temporary)
-    with temporary.open("rb+") as stream:  # on the disk before it takes the place of its parts
-        os.fsync(stream.fileno())
+    atomic.flush(temporary)  # on the disk before it takes the place of its parts
     if out.exists():
         raise UserError(f"Expected a new file. Received: {out}, which was made meanwhile.")
     temporary.replace(out)
+    atomic.flush(out.parent)
     parts.remove()
     print(f"Done: {int(was_read.sum())} embeddings in {out}.")
     if skipped:
@@ -201,10 +198,3 @@ def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
         if batch is None:
             return
         yield batch, time.perf_counter() - start
-
-
-def _sha256_of_names(source: data.Source) -> str:
-    digest = hashlib.sha256()
-    for index in range(source.num_examples):
-        digest.update(source.image_name(index).encode() + b"\0")
-    return digest.hexdigest()

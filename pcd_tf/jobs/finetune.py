@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from pcd_tf import atomic, detectors, inits
+from pcd_tf import atomic, data, detectors, inits
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
@@ -65,6 +65,8 @@ def run(config: Config) -> None:
             std=init.std,
             normalisation=init.normalisation,
             num_examples=num_examples,
+            **data.identity(task.train),
+            **{f"eval_{name}": fact for name, fact in data.identity(task.held_out).items()},
         )
 
     scores = task.fit(init, strategy, directory, begin)

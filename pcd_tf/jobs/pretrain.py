@@ -46,20 +46,20 @@ def run(config: Config) -> None:
         )
 
     training.describe(config, source, strategy, doing=f"Pre-trains {config.teacher} by MoCo v3.")
-    directory.create(mean=teacher.mean, std=teacher.std, num_examples=source.num_examples)
+    directory.create(
+        mean=teacher.mean,
+        std=teacher.std,
+        num_examples=source.num_examples,
+        **data.identity(source),
+    )
     lines = training.fit(model, source, data.MOCO_V3, config, directory)
 
     teacher.origin = f"main.py pretrain, {total_steps} steps on {source.name}"
     teacher.save(directory.path / "teacher", overwrite=True)
     networks = {"teacher": lambda images: teacher((images - teacher.mean) / teacher.std)}
-    training.conclude(
-        directory,
-        source,
-        lines,
-        networks,
-        image_size=config.image_size,
-        chance=1 / config.global_batch_size,
-    )
+    chance = 1 / config.global_batch_size
+    training.draw(directory, source, lines, networks, image_size=config.image_size, chance=chance)
+    training.conclude(directory, source, lines, chance=chance)
     following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
     print(f"  teacher   {directory.path / 'teacher'}\n  next      {following}")
 

@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
+import msgspec
 import numpy as np
 
+from pcd_tf import run_config
 from pcd_tf.errors import UserError
 from pcd_tf.students import _directory, _pyramid, _sources
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,21 @@ class Student:
         return keras.Model(self.backbone.input, outputs)
 
 
+class _Settings(msgspec.Struct):
+    """What is read of a distill run's settings."""
+
+    image_size: Annotated[int, msgspec.Meta(ge=1)]
+    student_model: str | None = None
+
+
+class _Distilled(msgspec.Struct):
+    """What is read of a distill run's config.json."""
+
+    mean: tuple[float, float, float]
+    std: tuple[_Positive, _Positive, _Positive]
+    settings: _Settings
+
+
 def read(workdir: str | os.PathLike[str]) -> Student:
     """Reads the student of a distill run, from `config.json` and `student/` alone.
 
@@ -79,7 +97,7 @@ def read(workdir: str | os.PathLike[str]) -> Student:
         UserError: when there is no such run, it is another job's, it is not finished, or Keras
             does not know a class of the student yet.
     """
-    config = _read_config(Path(workdir))
+    run, distilled = _read_config(Path(workdir))
     preset = Path(workdir) / "student"
     if not preset.is_dir():
         raise UserError(
@@ -87,13 +105,15 @@ def read(workdir: str | os.PathLike[str]) -> Student:
             "run the job distill with this workdir to its end, then export again."
         )
     return Student(
-        backbone=_load(preset, str(config["settings"].get("student_model"))),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        image_size=config["settings"]["image_size"],
+        backbone=_load(preset, distilled.settings.student_model or ""),
+        mean=distilled.mean,
+        std=distilled.std,
+        image_size=distilled.settings.image_size,
         source={
             "workdir": str(workdir),
-            **{key: value for key, value in config.items() if key not in ("mean", "std")},
+            "job": run.job,
+            "settings": run.settings,
+            **{name: fact for name, fact in run.facts.items() if name not in ("mean", "std")},
         },
     )
 
@@ -114,28 +134,15 @@ def _load(preset: Path, student_model: str) -> keras.Model:
         ) from error
 
 
-def _read_config(workdir: Path) -> dict[str, Any]:
-    path = workdir / "config.json"
+def _read_config(workdir: Path) -> tuple[run_config.RunConfig, _Distilled]:
+    path = workdir / run_config.NAME
     if not path.is_file():
-        what = "which has no config.json" if workdir.is_dir() else "which is no directory"
+        what = f"which has no {path.name}" if workdir.is_dir() else "which is no directory"
         raise UserError(f"Expected the workdir of a distill run. Received: {workdir}, {what}.")
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-        job = config["job"]
-        complete = {"mean", "std"} <= config.keys() and "image_size" in config["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+    run = run_config.read(workdir)
+    if run.job != "distill":
         raise UserError(
-            f"Expected the config.json of a run. Received: {path}, which cannot be read as one "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    if job != "distill":
-        raise UserError(
-            f"Expected the workdir of a distill run. Received: {workdir}, of the job {job!r}: "
+            f"Expected the workdir of a distill run. Received: {workdir}, of the job {run.job!r}: "
             "export takes the students of distill."
         )
-    if not complete:
-        raise UserError(
-            f"Expected mean, std and settings.image_size in config.json. Received: {path} with "
-            f"{', '.join(config)}: it is of another release."
-        )
-    return config
+    return run, run_config.convert(path, {**run.facts, "settings": run.settings}, _Distilled)

@@ -1,6 +1,5 @@
 """What a run scored on held-out images, and when: evaluations.jsonl and TensorBoard."""
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ class Evaluations:
         line = {"step": step, "time": time.time(), **finite}
         self.lines.append(line)
         with self._file.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+            logs.append(stream, line)
         writer = tf.summary.create_file_writer(str(self._tensorboard))
         with writer.as_default(step=step):
             for name, value in finite.items():

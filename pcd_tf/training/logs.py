@@ -1,14 +1,21 @@
 """What a run tells while it goes: a progress bar, metrics.jsonl and TensorBoard."""
 
 import json
+import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
+import msgspec
 import tensorflow as tf
 from tqdm import tqdm
+
+from pcd_tf import atomic
+
+logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30.0  # where the bar goes to a file
 
@@ -85,8 +92,7 @@ class Logs:
         self._last_step, self._last_time, self._waited = step, now, 0.0
         values = {**values, "images_per_second": speed, "data_wait": data_wait}
 
-        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
-        self._file.flush()
+        append(self._file, {"step": step, "time": time.time(), **values})
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
@@ -96,21 +102,38 @@ class Logs:
 
 
 def read(metrics_file: Path) -> list[dict[str, float]]:
-    """Reads metrics.jsonl; a last line that was cut off is left out."""
+    """Reads a JSON-lines file; a damaged line is passed over with a warning."""
     if not metrics_file.is_file():
         return []
     lines = []
-    for line in metrics_file.read_text().splitlines():
+    for number, text in enumerate(metrics_file.read_bytes().splitlines(), start=1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            line = msgspec.json.decode(text, type=dict[str, int | float])
+            msgspec.convert(line, _Step)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning(
+                "Passed over line %d of %s, which is damaged: %s", number, metrics_file, error
+            )
+        else:
+            lines.append(line)
     return lines
+
+
+def append(stream: IO[str], line: Mapping[str, float]) -> None:
+    """Adds a line to a JSON-lines file, on the disk when this returns."""
+    stream.write(json.dumps(line) + "\n")
+    stream.flush()
+    atomic.flush(Path(stream.name))
 
 
 def drop_lines_after(metrics_file: Path, step: int) -> None:
     """Keeps the lines up to a step: those after it belong to a run that went on elsewhere."""
     kept = [json.dumps(line) + "\n" for line in read(metrics_file) if line["step"] <= step]
-    temporary = metrics_file.with_name(f".{metrics_file.name}")
-    temporary.write_text("".join(kept))
-    temporary.replace(metrics_file)
+    with atomic.file(metrics_file) as temporary:
+        temporary.write_text("".join(kept))
+
+
+class _Step(msgspec.Struct):
+    """What each line has."""
+
+    step: int

@@ -8,11 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pcd_tf import atomic
+from pcd_tf import atomic, run_config
 from pcd_tf.errors import UserError
 from pcd_tf.settings import Settings
+from pcd_tf.training import lock
 
-_CONFIG = "config.json"
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -32,6 +32,9 @@ FREE = frozenset(
 class RunDirectory:
     """Opens a new run, or an unfinished one with the same settings.
 
+    A run that kept no checkpoint and logged no step has reached nothing: it was refused, or ended
+    in its first step, so it is begun anew, whatever its settings were.
+
     Args:
         path: the --workdir.
         job: name of the job.
@@ -40,7 +43,7 @@ class RunDirectory:
 
     Raises:
         UserError: when the directory holds a finished run, a run with other settings (they are
-            named), or something that is no run.
+            named), or something that is no run; when another process is at work in it.
     """
 
     def __init__(
@@ -49,36 +52,34 @@ class RunDirectory:
         self.path = Path(path)
         self.job = job
         self.result = self.path / result
-        self._settings = dataclasses.asdict(config)
-        self._defaults = {field.name: field.default for field in dataclasses.fields(config)}
-        self.resumed = (self.path / _CONFIG).is_file()
-        if self.resumed:
-            self._check_same()
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(
-                f"Expected a new or empty directory, or an earlier run. Received: {self.path}, "
-                f"which holds something but no {_CONFIG}. Name another --workdir."
-            )
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.pictures = self.path / "pictures"
         self.metrics = self.path / "metrics.jsonl"
+        self._settings = dataclasses.asdict(config)
+        self._defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        self._lock: lock.Lock | None = None
+        lock.refuse_held(self.path)
+        self.resumed = self._is_resumable({})
 
     def create(self, **facts: Any) -> None:
-        """Makes the directory and writes config.json.
+        """Makes the directory, keeps other processes from it, and writes config.json.
 
         Args:
             **facts: what else the run depends on (its images, its teacher), JSON values; they stand
                 in config.json beside the settings.
 
         Raises:
-            UserError: when a run to resume was begun with other facts; they are named.
+            UserError: when a run to resume was begun with other facts; they are named. When
+                another process is at work in the directory.
         """
         facts = json.loads(json.dumps(facts))
-        if self.resumed:
-            self._refuse_changes(_read_config(self.path / _CONFIG), facts)
-            return
+        self._is_resumable(facts)  # what is refused must not make a lock's file either
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock.hold(self.path)
+        self.resumed = self._is_resumable(facts)  # another process may have been here meanwhile
+        if self.resumed:
+            return
         content = {
             "job": self.job,
             "settings": self._settings,
@@ -87,55 +88,47 @@ class RunDirectory:
             | {"python": sys.version.split()[0]},
             "git_revision": _git_revision(),
         }
-        atomic.write_json(self.path / _CONFIG, content)
+        atomic.write_json(self.path / run_config.NAME, content)
 
     def finish(self, **result: Any) -> None:
-        """Marks the run as finished: a finished run is not trained on."""
+        """Marks the run as finished, which is the last to be written: it is not trained on."""
         atomic.write_json(self.result, result)
+        (self.path / run_config.LOCK).unlink(missing_ok=True)
+        self._lock = None
 
-    def _check_same(self) -> None:
+    def _is_resumable(self, facts: dict[str, Any]) -> bool:
+        """Whether there is something to go on from; raises a UserError when it is another run's."""
+        if not (self.path / run_config.NAME).is_file():
+            if run_config.is_new(self.path):
+                return False
+            raise UserError(
+                f"Expected a new or empty directory, or an earlier run. Received: {self.path}, "
+                f"which holds something but no {run_config.NAME}. Name another --workdir."
+            )
         if self.result.is_file():
             raise UserError(
                 f"The run in {self.path} is finished; it is left as it is. Name another --workdir, "
                 "or remove this one to repeat the run."
             )
-        earlier = _read_config(self.path / _CONFIG)
-        if earlier["job"] != self.job:
+        earlier = run_config.read(self.path)
+        has_metrics = self.metrics.is_file() and self.metrics.stat().st_size
+        if not has_metrics and not any(self.checkpoints.glob("*.index")):
+            return False
+        if earlier.job != self.job:
             raise UserError(
-                f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier['job']} "
+                f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier.job} "
                 "run. Name another --workdir."
             )
-        self._refuse_changes(
-            self._defaults | earlier["settings"],  # a setting newer than the run had its default
-            {name: value for name, value in self._settings.items() if name not in FREE},
+        now = {name: value for name, value in self._settings.items() if name not in FREE}
+        # A setting newer than the run had its default; of a fact newer than it nothing is known.
+        now |= {name: value for name, value in facts.items() if name in earlier.facts}
+        run_config.refuse_changes(
+            self.path,
+            self._defaults | earlier.settings | earlier.facts,
+            now,
+            "or name another --workdir",
         )
-
-    def _refuse_changes(self, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-        different = [
-            f"{name}: {earlier.get(name)!r} there, {value!r} now"
-            for name, value in now.items()
-            if earlier.get(name) != value
-        ]
-        if different:
-            raise UserError(
-                f"The unfinished run in {self.path} is another one; it cannot be resumed:\n  "
-                + "\n  ".join(different)
-                + "\nMake these the same, or name another --workdir."
-            )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Reads a run's config.json; many other things have a file of this name as well."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or not {"job", "settings"} <= content.keys():
-        raise UserError(
-            f"Expected a new or empty directory, or an earlier run. Received: {path.parent}, whose "
-            f"{path.name} is not that of a run. Name another --workdir."
-        )
-    return content
+        return True
 
 
 def _git_revision() -> str | None:

@@ -157,8 +157,8 @@ def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
 
     (tmp_path / "records" / "00000000.tfrecord").write_bytes(b"kept")
     assert records.write(source, tmp_path / "records") == written
-    with pytest.raises(ValueError, match="Expected the records of rectangles .* --workdir"):
-        records.write(Rectangles(first="high"), tmp_path / "records")
+    records.write(Rectangles(first="high"), tmp_path / "records")
+    assert (tmp_path / "records" / "00000000.tfrecord").read_bytes() != b"kept"
 
 
 def test_records_hold_only_what_lies_in_the_image():
@@ -262,6 +262,32 @@ def test_the_loop_stops_where_something_is_due_and_resumes(tmp_path):
     with pytest.raises(UserError, match="Not finite at step 3"):
         loop.run(Trainer(np.nan), often, tmp_path / "new", log=log, evaluate=evaluated.append)
     assert loop.step_reached(tmp_path / "new") == 0
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog):
+    logged: list[int] = []
+    often = settings(eval_every_steps=100, log_every_steps=3, checkpoint_every_steps=100)
+    often = dataclasses.replace(often, num_steps=9)
+
+    def log(step, values):
+        logged.append(step)
+        return len(logged) < 3  # a checkpoint each, and the end
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(Trainer(), often, tmp_path, log=log, evaluate=lambda step: None)
+    checkpoints = tmp_path / "checkpoints"
+    assert {file.stem for file in checkpoints.glob("*.index")} == {"ckpt-3", "ckpt-6"}
+    (checkpoints / "ckpt-6.index").write_bytes(b"")
+    assert loop.step_reached(tmp_path) == 3
+    assert not caplog.records  # it is told once, where it is restored
+    loop.run(Trainer(), often, tmp_path, log=log, evaluate=lambda step: None)
+    assert logged == [3, 6, 6, 9]
+    assert f"Passed over the damaged checkpoint {checkpoints / 'ckpt-6'}" in caplog.text
+    for file in checkpoints.glob("*.index"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="a checkpoint that is whole"):
+        loop.run(Trainer(), often, tmp_path, log=log, evaluate=lambda step: None)
 
 
 def test_the_numbers_are_the_published_ones_from_512_pixels_on():

@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
             return call(self, images, batch_size=batch_size)
 
         monkeypatch.setattr(Toy, "__call__", stopping)
-        assert run(photographs, tmp_path / f"out{suffix}") == 130
+        assert run(photographs, tmp_path / f"out{suffix}") == 128 + signal.SIGTERM
         monkeypatch.setattr(Toy, "__call__", call)
 
     interrupt_after(2)

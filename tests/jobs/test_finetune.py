@@ -160,7 +160,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
         init = {"sha256": inits.load(chosen.init, student=chosen.student).sha256}
         results = {"metric": "mIoU", "mIoU": score, "init": init}
         (folder / "results.json").write_text(json.dumps(results))
-        stored = {"settings": dataclasses.asdict(chosen), "num_examples": 4}
+        stored = {"job": "finetune", "settings": dataclasses.asdict(chosen), "num_examples": 4}
         (folder / "config.json").write_text(json.dumps(stored))
 
     monkeypatch.setattr(finetune, "run", stand_in)
@@ -185,6 +185,13 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
     assert f"{student} is better than {other}: mIoU +0.2000" in capsys.readouterr().out
     compare.run(settings)
     assert len(asked) == 4
+    results = Path(asked[0].workdir) / "results.json"
+    whole = results.read_text()
+    for damaged in ("", "[1]", whole.replace('"sha256": "', '"sha256": 1, "x": "'), "\0" * 100):
+        results.write_text(damaged)
+        with pytest.raises(UserError, match=r"Expected the results\.json of a run"):
+            compare.run(settings)
+    results.write_text(whole)
     with pytest.raises(ValueError, match="with other learning_rate. Name another --workdir"):
         compare.run(dataclasses.replace(settings, learning_rate=0.5))
     shutil.rmtree(other / "student")

@@ -99,6 +99,12 @@ def assert_pictures(workdir, *more):
             assert np.asarray(image.convert("L")).std() > 5
 
 
+def assert_result_is_the_last(workdir):
+    """A run that is killed before its last file is written is not taken for a finished one."""
+    files = [path for path in workdir.rglob("*") if path.is_file()]
+    assert max(files, key=lambda path: path.stat().st_mtime_ns).name == "result.json"
+
+
 def test_pretrain_leaves_a_teacher_and_counts_what_it_could_not_read(pretrained):
     assert names_in(pretrained) == {
         "checkpoints",
@@ -117,6 +123,9 @@ def test_pretrain_leaves_a_teacher_and_counts_what_it_could_not_read(pretrained)
     assert [line["step"] for line in lines_of(pretrained)] == [1, 2]
     assert result["first"] == lines_of(pretrained)[0]
     assert_pictures(pretrained)
+    assert_result_is_the_last(pretrained)
+    names = data.build("folder", data_dir=config["settings"]["data_dir"])
+    assert data.identity(names).items() <= config.items()
 
     teacher = teachers.load(pretrained / "teacher", "moco_v3_resnet18")
     assert teacher.origin == "main.py pretrain, 2 steps on " + config["settings"]["data_dir"]
@@ -150,6 +159,9 @@ def test_distill_leaves_a_student_that_is_the_models_backbone(distilled):
     assert expected <= lines[0].keys()
     assert all(0 <= line["data_wait"] <= 1 for line in lines)
     assert_pictures(workdir, "receptive_field.png")
+    assert_result_is_the_last(workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    assert data.identity(data.build("synthetic")).items() <= config.items()
 
     student = keras_hub.models.Backbone.from_preset(str(workdir / "student"), dtype="float32")
     for saved, trained in zip(student.weights, model.backbone.weights, strict=True):

@@ -79,6 +79,14 @@ def test_parts_of_another_pass_are_refused_by_name(tmp_path: Path):
         Parts(tmp_path / "p", IDENTITY | {"seed": 1})
 
 
+def test_a_pass_without_a_part_is_begun_anew(tmp_path: Path):
+    Parts(tmp_path / "p", IDENTITY)
+    Parts(tmp_path / "p", IDENTITY | {"image_size": 64}).add(3, part(0))
+    assert json.loads((tmp_path / "p" / "config.json").read_text())["image_size"] == 64
+    with pytest.raises(ValueError, match="image_size: 64 there, 32 now"):
+        Parts(tmp_path / "p", IDENTITY)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     (tmp_path / "photo.jpg").write_text("precious")
     with pytest.raises(ValueError, match="Received: something else"):

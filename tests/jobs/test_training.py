@@ -120,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, interrupted):
     assert (moved.max(axis=1) > 0).all()  # 6 batches of 4 went round the queue of 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_the_step_that_it_came_in(tmp_path, monkeypatch, number):
     advance = run_logs.Logs.advance
 
@@ -152,6 +152,8 @@ def test_a_device_without_memory_is_told_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "train_step", exhausted)
     with pytest.raises(UserError, match="smaller batch size or .*OOM when allocating"):
         fit(config, model)
+    smaller = settings(tmp_path, global_batch_size=2, num_steps=1)  # is no other run: none began
+    assert [line["step"] for line in fit(smaller, build(smaller))] == [1]
 
 
 def test_a_run_of_two_replicas_can_go_on_on_one(tmp_path, interrupted, two_replicas):
@@ -229,29 +231,36 @@ def test_the_teacher_is_in_no_checkpoint_and_only_the_last_two_are_kept(tmp_path
 
 
 def snapshot(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """What a run's folder holds, but for who holds its lock."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path: path.read_bytes() for path in files if path.name != ".lock"}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "garbage"])
-def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path, damage):
-    config = settings(tmp_path / "run", num_steps=4)
-    first = settings(tmp_path / "run", num_steps=2)
-    fit(first, build(first))
-    (tmp_path / "run" / "config.json").unlink()
-    folder = tmp_path / "run" / "checkpoints"
-    values = folder / "step-2.data-00000-of-00001"
-    if damage == "truncated":
-        values.write_bytes(values.read_bytes()[:1000])
-    elif damage == "missing":
-        values.unlink()
-    else:
-        (folder / "checkpoint").write_text("not a list of checkpoints")
-    elsewhere = RunDirectory(str(tmp_path / "elsewhere"), "distill", config)
-    elsewhere.create(mean=toys.MEAN, std=toys.STD)
-    (tmp_path / "elsewhere" / "config.json").rename(tmp_path / "run" / "config.json")
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path, interrupted, caplog, capsys
+):
+    whole = build(settings(tmp_path / "whole"))
+    expected = fit(settings(tmp_path / "whole"), whole)
+    config = settings(tmp_path / "run")
+    interrupted(5)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, build(config))
+    values = tmp_path / "run" / "checkpoints" / "step-4.data-00000-of-00001"
+    values.write_bytes(values.read_bytes()[:-1])
+    resumed = build(config)
+    lines = fit(config, resumed)
+    assert_same_run(resumed, lines, whole, expected)
+    assert "Resumes at step 2 of 6." in capsys.readouterr().out
+    assert f"Passed over the damaged checkpoint {values.with_name('step-4')}: " in caplog.text
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_alone(tmp_path):
+    config = settings(tmp_path / "run", num_steps=2)
+    fit(config, build(config))
+    (values,) = (tmp_path / "run" / "checkpoints").glob("*.data*")
+    values.write_bytes(values.read_bytes()[:1000])
     before = snapshot(tmp_path / "run")
-    message = "to name the last checkpoint" if damage == "garbage" else "Expected a checkpoint of"
-    with pytest.raises(ValueError, match=f"{message}.*Remove the directory"):
+    with pytest.raises(UserError, match=r"Received: 1, all damaged \(Read less.*Remove the direc"):
         fit(config, build(config))
     assert snapshot(tmp_path / "run") == before
 
@@ -261,15 +270,25 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     fit(config, build(config))
     before = snapshot(tmp_path / "run")
     larger = build(settings(tmp_path / "run", queue_size=24))
-    with pytest.raises(ValueError, match="does not fit or cannot be read"):
+    with pytest.raises(ValueError, match="does not fit"):
         fit(config, larger)
     keras.utils.set_random_seed(0)
     with devices.strategy("one_device").scope():
         smaller = Distiller(toys.teacher(), toys.backbone(16), queue_size=20, mhsa=False)
         smaller.compile(optimizer.build(config, SOURCE.num_examples), jit_compile=False)
-    with pytest.raises(ValueError, match="does not fit or cannot be read"):
+    with pytest.raises(ValueError, match="does not fit"):
         fit(config, smaller)
     assert snapshot(tmp_path / "run") == before
+
+
+def test_a_run_whose_values_are_lost_is_no_traceback(tmp_path):
+    config = settings(tmp_path / "run", num_steps=2)
+    fit(config, build(config))
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(
+        b'{"step": 1}\n\0\0\0\n{"step": 2, "lo3s": 1}\n'
+    )
+    with pytest.raises(UserError, match=r"in .*metrics\.jsonl. Received: none .* Remove the file"):
+        fit(config, build(config))
 
 
 # What is not finite
@@ -352,8 +371,10 @@ def test_pictures_of_maps_in_half_precision(tmp_path, dtype):
     directory = RunDirectory(config.workdir, "distill", config)
     backbone = toys.backbone()
     networks = {"student": lambda images: keras.ops.cast(backbone(images / 255.0), dtype)}
-    training.draw(directory, SOURCE, networks, image_size=32)
+    lines = [{"step": 1.0, "loss": 2.0}]
+    training.draw(directory, SOURCE, lines, networks, image_size=8, chance=0.1)
     assert {path.name for path in directory.pictures.iterdir()} == {
+        "curves.png",
         "principal_components.png",
         "similarity.png",
     }

@@ -1,3 +1,6 @@
+"""Signals: held back, raised, and left alone where they are ignored."""
+
+import contextlib
 import signal
 import threading
 
@@ -5,8 +8,10 @@ import pytest
 
 from pcd_tf.training import interrupts
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_first_signal_is_told_and_a_second_stops(number):
     earlier = signal.getsignal(number)
     with interrupts.held_back() as asked_to_stop:
@@ -14,15 +19,62 @@ def test_a_first_signal_is_told_and_a_second_stops(number):
         signal.raise_signal(number)
         assert asked_to_stop()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
+            signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(number) is earlier
+
+
+def test_a_terminal_that_closes_and_its_shell_are_one_signal():
+    with interrupts.held_back() as asked_to_stop:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        assert asked_to_stop()
+    with interrupts.raised():
+        with contextlib.suppress(interrupts.Interrupted):
+            signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # while what was begun is tidied away
+
+
+def test_what_stops_a_block_that_held_a_signal_back_has_its_number():
+    def stopped_by(*numbers):
+        with interrupts.held_back():
+            for number in numbers:
+                signal.raise_signal(number)
+            raise KeyboardInterrupt
+
+    with pytest.raises(interrupts.Interrupted) as caught:
+        stopped_by(signal.SIGHUP)
+    assert caught.value.number == signal.SIGHUP
+    with pytest.raises(KeyboardInterrupt) as plain:
+        stopped_by()
+    assert type(plain.value) is KeyboardInterrupt
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_raised_and_handlers_are_put_back(number):
+    earlier = signal.getsignal(number)
+    with pytest.raises(interrupts.Interrupted) as caught, interrupts.raised():
+        signal.raise_signal(number)
+    assert caught.value.number == number
+    assert signal.getsignal(number) is earlier
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_ignored_signal_stays_ignored(number):
+    """As SIGHUP under nohup, and SIGINT in the background of a script."""
+    earlier = signal.signal(number, signal.SIG_IGN)
+    try:
+        with interrupts.raised(), interrupts.held_back() as asked_to_stop:
+            signal.raise_signal(number)
+            assert not asked_to_stop()
+    finally:
+        signal.signal(number, earlier)
 
 
 def test_nothing_is_held_back_outside_the_main_thread():
     told = []
 
     def block():
-        with interrupts.held_back() as asked_to_stop:
+        with interrupts.raised(), interrupts.held_back() as asked_to_stop:
             told.append(asked_to_stop())
 
     thread = threading.Thread(target=block)

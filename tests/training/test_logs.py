@@ -1,6 +1,7 @@
 """metrics.jsonl, TensorBoard and the progress bar."""
 
 import json
+import os
 import time
 
 import pytest
@@ -83,6 +84,53 @@ def test_a_last_line_cut_off_is_left_out_and_written_over(tmp_path):
         run(logs, (3,))
     assert [line["step"] for line in run_logs.read(metrics)] == [1, 2, 3]
     assert len(metrics.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[1]",
+        b"\0" * 5000,
+        b"\xff\xfe",
+        b'{"loss": 8.0}',
+        b'{"step": 2.5, "loss": 8.0}',
+        b'{"step": 2, "loss": "8.0"}',
+        b'{"step": true}',
+        b'{"step": 2, "loss": NaN}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_line_is_passed_over_by_name_and_those_after_it_are_kept(
+    tmp_path, caplog, damaged
+):
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_bytes(b'{"step": 1, "loss": 9}\n' + damaged + b'\n{"step": 3, "loss": 7.5}\n')
+    run_logs.drop_lines_after(metrics, 3)
+    assert f"line 2 of {metrics}" in caplog.text
+    assert metrics.read_text() == '{"step": 1, "loss": 9}\n{"step": 3, "loss": 7.5}\n'
+    caplog.clear()
+    assert [line["step"] for line in run_logs.read(metrics)] == [1, 3]
+    assert not caplog.records
+
+
+def test_lines_are_on_the_disk_and_rewritten_as_a_whole(tmp_path, monkeypatch):
+    with open_logs(tmp_path) as logs:
+        run(logs, (1, 2))
+    metrics = tmp_path / "metrics.jsonl"
+    before = metrics.read_bytes()
+
+    def killed(number):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_logs.drop_lines_after(metrics, 1)
+    assert metrics.read_bytes() == before
+    assert not (tmp_path / ".metrics.jsonl").exists()
 
 
 def test_a_resumed_run_replaces_the_lines_after_its_checkpoint(tmp_path):

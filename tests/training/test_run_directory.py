@@ -6,6 +6,7 @@ import json
 import pytest
 
 from pcd_tf.configs.distill import Config
+from pcd_tf.errors import UserError
 from pcd_tf.training import run_directory
 from pcd_tf.training.run_directory import RunDirectory
 
@@ -16,6 +17,14 @@ def config(tmp_path, **settings):
 
 def opened(tmp_path, job="distill", **settings):
     return RunDirectory(str(tmp_path / "run"), job, config(tmp_path, **settings))
+
+
+def begun(tmp_path, job="distill", **facts):
+    """A run that has logged its first step."""
+    directory = opened(tmp_path, job)
+    directory.create(**facts)
+    directory.metrics.write_text('{"step": 1}\n')
+    return directory
 
 
 def snapshot(folder):
@@ -42,8 +51,29 @@ def test_an_empty_directory_is_a_new_run(tmp_path):
     assert not opened(tmp_path).resumed
 
 
+@pytest.mark.parametrize("left", [".config.json", ".lock"])
+def test_what_a_kill_at_the_start_leaves_counts_as_new(tmp_path, left):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / left).write_text("{")
+    opened(tmp_path).create()
+    assert begun(tmp_path).metrics.is_file()
+
+
+def test_a_run_that_reached_nothing_is_begun_anew_with_other_settings(tmp_path):
+    opened(tmp_path, job="pretrain").create(num_examples=3)
+    (tmp_path / "run" / "metrics.jsonl").touch()  # as the loop does before its first step
+    opened(tmp_path, seed=4).create(num_examples=7)
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (content["job"], content["settings"]["seed"]) == ("distill", 4)
+    assert content["num_examples"] == 7
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "step-2.index").touch()
+    with pytest.raises(UserError, match="seed: 4 there, 0 now"):
+        opened(tmp_path)
+
+
 def test_the_same_settings_resume_and_leave_the_config_alone(tmp_path):
-    opened(tmp_path).create(mean=(1, 2, 3))
+    begun(tmp_path, mean=(1, 2, 3))
     before = snapshot(tmp_path)
     directory = opened(tmp_path)
     assert directory.resumed
@@ -52,15 +82,22 @@ def test_the_same_settings_resume_and_leave_the_config_alone(tmp_path):
 
 
 def test_other_facts_are_refused_and_named(tmp_path):
-    opened(tmp_path).create(num_examples=7, teacher_sha256="a")
+    begun(tmp_path, num_examples=7, teacher_sha256="a")
     before = snapshot(tmp_path)
     with pytest.raises(ValueError, match="teacher_sha256: 'a' there, 'b' now"):
         opened(tmp_path).create(num_examples=7, teacher_sha256="b")
     assert snapshot(tmp_path) == before
 
 
+def test_a_fact_that_an_older_run_did_not_keep_is_not_compared(tmp_path):
+    begun(tmp_path, num_examples=7)
+    directory = opened(tmp_path)
+    directory.create(num_examples=7, images_sha256="new")
+    assert directory.resumed
+
+
 def test_settings_of_how_it_runs_may_change(tmp_path):
-    opened(tmp_path).create()
+    begun(tmp_path)
     changed = {
         "strategy": "mirrored",
         "num_virtual_devices": 2,
@@ -71,7 +108,7 @@ def test_settings_of_how_it_runs_may_change(tmp_path):
 
 
 def test_other_settings_are_named_and_nothing_is_touched(tmp_path):
-    opened(tmp_path).create()
+    begun(tmp_path)
     before = snapshot(tmp_path)
     with pytest.raises(ValueError, match="is another one") as caught:
         opened(tmp_path, temperature=0.3, queue_size=8)
@@ -83,7 +120,7 @@ def test_other_settings_are_named_and_nothing_is_touched(tmp_path):
 
 
 def test_another_job_is_refused(tmp_path):
-    opened(tmp_path, job="pretrain").create()
+    begun(tmp_path, job="pretrain")
     with pytest.raises(
         ValueError, match="Expected a distill run to resume. Received: .*a pretrain"
     ):
@@ -95,6 +132,7 @@ def test_a_finished_run_is_left_alone(tmp_path):
     directory.create()
     directory.finish(last={"loss": 1.0})
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == {"last": {"loss": 1.0}}
+    assert {path.name for path in directory.path.iterdir()} == {"config.json", "result.json"}
     before = snapshot(tmp_path)
     with pytest.raises(ValueError, match="is finished; it is left as it is. Name another"):
         opened(tmp_path)
@@ -108,11 +146,22 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("content", ['{"class_name": "ResNetBackbone"}', "[]", "{broken"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"class_name": "ResNetBackbone"}',
+        '{"job": "distill", "settings": 3}',
+        "[]",
+        "{broken",
+        "",
+        "\0" * 4096,
+        "[" * 100_000,
+    ],
+)
 def test_a_config_json_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config\.json is not that of a run. Name another"):
+    with pytest.raises(UserError, match=r"Expected the config\.json of a run.*Name another"):
         opened(tmp_path)
 
 
@@ -123,7 +172,7 @@ def test_no_revision_outside_a_checkout(tmp_path, monkeypatch):
 
 
 def test_a_run_from_before_a_setting_had_its_default(tmp_path):
-    opened(tmp_path).create()
+    begun(tmp_path)
     path = tmp_path / "run" / "config.json"
     content = json.loads(path.read_text())
     del content["settings"]["map_size"]
