@@ -9,6 +9,7 @@ import keras_hub
 
 from pcd_tf import students, teachers
 from pcd_tf.errors import UserError
+from pcd_tf.weights import presets
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB: what training images had
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -164,14 +165,7 @@ def _is_preset(folder: Path) -> bool:
 
 def _preset(name: str) -> tuple[keras.Model, tuple[float, ...], tuple[float, ...]]:
     """Loads a preset, and the normalisation of its image converter where it has one."""
-    try:
-        backbone = keras_hub.models.Backbone.from_preset(name)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"init: expected random, a directory or the name of a KerasHub preset. Received: "
-            f"{name!r}, which KerasHub does not load ({first})."
-        ) from error
+    backbone = presets.load(name)
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(name)
     except (ValueError, OSError, KeyError):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A file may import only from groups above its own.
 GROUPS = [
     "pcd_tf.errors",
-    "pcd_tf.plugins pcd_tf.atomic",
+    "pcd_tf.plugins pcd_tf.atomic pcd_tf.digests pcd_tf.records",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
@@ -40,6 +40,7 @@ SHARED = {
     "pcd_tf.training.checkpoints",
     "pcd_tf.training.interrupts",
     "pcd_tf.training.logs",
+    "pcd_tf.weights.bounds",
     "flags.common",
 }
 

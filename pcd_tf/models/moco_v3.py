@@ -56,7 +56,7 @@ class MoCoV3(_step.TwoViewModel):
         momentum: Callable[[Any], Any] = lambda step: 0.99,
         hidden_units: int = 4096,
     ) -> None:
-        super().__init__(name="moco_v3")
+        super().__init__("moco_v3", means=("loss", "retrieval_top1"))
         self.encoder = encoder
         self.momentum_encoder = momentum_encoder
         self.predictor = ProjectionHead(hidden_units, encoder.output_shape[-1], name="predictor")
@@ -105,6 +105,16 @@ class MoCoV3(_step.TwoViewModel):
         logs = replicas.sum_over_replicas(ops.stack([loss, found, spread]))  # [3]
         names = ("loss", "retrieval_top1", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Contrasts a replica's batch of views in inference mode; no encoder moves."""
+        images = self.views_to_images(data)  # [2B, S, S, 3]
+        view1, view2 = images[0::2], images[1::2]  # [B, S, S, 3]
+        keys1, keys2 = (self.momentum_encoder(x, training=False) for x in (view1, view2))  # [B, D]
+        values1, found1 = self._contrast(self(view1, training=False), keys2)
+        values2, found2 = self._contrast(self(view2, training=False), keys1)
+        found = (found1 + found2) / 2.0  # [B]
+        return self._mean_logs(None, loss=values1 + values2, retrieval_top1=found)
 
     def _contrast(self, queries: Any, keys: Any) -> tuple[Any, Any]:
         """Queries (B, D) against all replicas' keys: losses (B,) and whether found (B,)."""

@@ -138,7 +138,7 @@ def test_a_backbone_alone_gets_the_file_to_fetch(name, start, prefix, advice, tm
     backbone = only(goldens.load(name)[0], start, prefix)
     assert backbone
     with pytest.raises(
-        ValueError, match=rf"has no projection head\. The file to fetch is .*{advice}"
+        ValueError, match=rf"^It has no projection head: the file to fetch is .*{advice}"
     ):
         convert(backbone, tmp_path, name)
 
@@ -148,7 +148,7 @@ def test_a_supervised_network_gets_the_file_to_fetch(tmp_path):
     supervised = without(without(supervised, "projection_head"), "prototypes")
     supervised |= {"fc.weight": np.zeros((1000, 256)), "fc.bias": np.zeros(1000)}
     for name in ("swav_resnet50", "moco_v3_resnet50", "byol_resnet50"):
-        with pytest.raises(ValueError, match="has no projection head. The file to fetch is"):
+        with pytest.raises(ValueError, match="^It has no projection head: the file to fetch is"):
             convert(supervised, tmp_path, name)
 
 
@@ -168,6 +168,7 @@ def test_a_file_of_another_teacher_is_recognised(golden, tmp_path):
     state, _ = goldens.load(golden)
     wrong = "byol_resnet50" if golden != "byol_resnet50" else "swav_resnet50"
     with pytest.raises(
-        ValueError, match=rf"looks like a file of {FILES[golden]}: convert it as that teacher\.$"
+        ValueError,
+        match=rf"^It looks like a file of {FILES[golden]}: convert it as that teacher\. Exp",
     ):
         convert(state, tmp_path, wrong)
