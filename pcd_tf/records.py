@@ -3,11 +3,14 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from pcd_tf.errors import UserError
+
+# Some five times the largest configuration of a network; in memory it grows thirtyfold.
+_MAX_BYTES = 2**24
 
 _Record = TypeVar("_Record")
 
@@ -22,20 +25,26 @@ def read(path: str | os.PathLike[str], kind: type[_Record], *, what: str) -> _Re
         what: what the file is expected to be, and where it is from, for errors.
 
     Raises:
-        UserError: when the file cannot be read, is no JSON, or holds something else; says where in
-            it, as `$.mean[0]`.
+        UserError: when there is no such file, it is no JSON, or holds something else; says where
+            in it, as `$.mean[0]`.
 
     Example:
         read("pyramid.json", dict[str, str], what="a layer for each level, as distill writes it")
     """
     if not Path(path).is_file():
         raise UserError(f"Expected {what}. Received: {path}, which does not exist.")
+    return parse(Path(path).read_bytes(), kind, what=what, origin=str(path))
+
+
+def parse(content: bytes, kind: type[_Record], *, what: str, origin: str) -> _Record:
+    """Makes a record of JSON that is read already; `origin` is where, else see `read`."""
     try:
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"{len(content)} bytes, expected at most {_MAX_BYTES}")
         # Python's reader, as Keras writes infinities, which JSON proper has not.
-        content: Any = json.loads(Path(path).read_bytes())
-        return msgspec.convert(content, kind)
-    except (OSError, ValueError, RecursionError) as error:  # msgspec's is a ValueError
+        return msgspec.convert(json.loads(content), kind)
+    except (ValueError, RecursionError) as error:  # msgspec's is a ValueError
         raise UserError(
-            f"Expected {what}. Received: {path} ({error}). It is damaged or of another release: "
+            f"Expected {what}. Received: {origin} ({error}). It is damaged or of another release: "
             "copy it again, or write it anew."
         ) from error

@@ -5,7 +5,6 @@ its headers and its configuration, before anything is made of it.
 """
 
 import concurrent.futures
-import json
 import math
 import zipfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import h5py
 import keras
 from keras.src.backend.common import global_state
 
+from pcd_tf import records
 from pcd_tf.errors import UserError
 
 # float8 that is read as float32 makes 4; each array under two names, as teacher and student, 2;
@@ -24,6 +24,9 @@ _TIMES = 16
 # Bytes that any file may ask for: a network without weights of its own, or zeros, which compress
 # a thousand times.
 _ALWAYS = 2**28
+# Bytes that a variable and its layer take beside the values, roughly: a million layers of one
+# channel come to an end too.
+_OF_A_LAYER = 2**17
 _MAKES_VALUES = "create a variable while in a stateless scope"  # Keras, of one made of an array
 
 
@@ -37,10 +40,10 @@ def check(num_bytes: int, path: Path, what: str) -> None:
     """Raises a UserError when a part of a file asks for more than the file may."""
     if num_bytes > limit(path):
         raise UserError(
-            f"Expected weights that take at most {limit(path) / 2**20:.0f} MiB of memory, "
+            f"Expected weights that take at most {limit(path) / 2**20:,.0f} MiB of memory, "
             f"{_TIMES} times their size on disk or {_ALWAYS / 2**20:.0f} MiB. Received: {path}, of "
-            f"which {what} would take {num_bytes / 2**20:.0f} MiB. It is damaged or made to do "
-            "harm: fetch it anew from a source that you trust."
+            f"which {what} would take {num_bytes / 2**20:,.0f} MiB or more. It is damaged or made "
+            "to do harm: fetch it anew from a source that you trust."
         )
 
 
@@ -61,7 +64,12 @@ def check_keras(file: Path) -> None:
     """Refuses a `.keras` file whose archive, network or arrays are larger than its size allows."""
     check_zip(file)
     with zipfile.ZipFile(file) as archive:
-        config = json.loads(archive.read("config.json"))
+        config = records.parse(
+            archive.read("config.json"),
+            dict[str, Any],
+            what="a model's configuration",
+            origin=f"config.json in {file}",
+        )
         for name in archive.namelist():
             if name.endswith(".h5"):
                 with archive.open(name) as member, h5py.File(member, "r") as opened:
@@ -78,24 +86,42 @@ def check_network(build: Callable[[], keras.Model], path: Path) -> None:
         build: makes the network; what it raises is passed on.
         path: the file of the weights, or the directory that holds it.
     """
+    counter = _Counter(limit(path))
     custom_objects = global_state.get_global_attribute("custom_objects_scope_dict", {})
 
-    def num_bytes() -> int:
+    def count() -> None:
+        global_state.set_global_attribute("uninitialized_variables", counter)
         with (
             keras.saving.custom_object_scope(custom_objects),
             keras.StatelessScope(initialize_variables=False),
         ):
-            return sum(4 * math.prod(variable.shape) for variable in build().variables)
+            build()
 
     # In a thread of its own: there Keras keeps the variables that wait for their values, and the
     # numbers that it gives to names, so this thread has neither.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         try:
-            check(thread.submit(num_bytes).result(), path, "the network")
+            thread.submit(count).result()
         except Exception as error:
             # A layer of the user's own, whose code is trusted, may make a variable of an array.
-            if _MAKES_VALUES not in str(error):
+            if counter.num_bytes <= counter.most and _MAKES_VALUES not in str(error):
                 raise
+    check(counter.num_bytes, path, "the network")
+
+
+class _Counter(list):
+    """Keras's list of variables without values; it stops the making of too many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.num_bytes = 0
+
+    def append(self, variable: keras.Variable) -> None:
+        super().append(variable)
+        self.num_bytes += _OF_A_LAYER + 4 * math.prod(variable.shape)  # float32
+        if self.num_bytes > self.most:
+            raise MemoryError("variables larger than the file of their values")
 
 
 def _declared(opened: h5py.File) -> int:

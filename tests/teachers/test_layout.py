@@ -121,6 +121,17 @@ def test_the_momentum_encoder_is_taken_and_not_the_other(state, tmp_path):
     assert not np.allclose(kernel, state["state_dict.module.base_encoder.conv1.weight"])
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict.model.", "model.", "state_dict."])
+@pytest.mark.parametrize("name", ["moco_v3_resnet50", "barlow_twins_resnet50"])
+def test_a_file_of_lightning_is_read(name, wrapper, tmp_path):
+    state, _ = goldens.load(name)
+    container = {"moco_v3_resnet50": "state_dict.", "barlow_twins_resnet50": "model."}[name]
+    expected = convert(state, tmp_path, name)
+    wrapped = only(state, container, wrapper)
+    assert wrapped
+    assert convert(wrapped, tmp_path, name).fingerprint() == expected.fingerprint()
+
+
 def test_a_number_beside_the_network_does_no_harm(state, tmp_path):
     assert "best_acc1 (1)" in convert(state | {"best_acc1": np.array(70.5)}, tmp_path).origin
 
