@@ -184,6 +184,7 @@ def test_evaluate_gives_the_means_over_all_images_and_changes_nothing():
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_fit_takes_validation_data_with_and_without_replicas(two_replicas):
     settings = {"steps_per_epoch": 1, "validation_steps": 1, "shuffle": False, "verbose": 0}
     alone = build().fit(toys.batches(8), validation_data=toys.batches(8), **settings).history
