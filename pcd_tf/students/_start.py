@@ -86,6 +86,8 @@ def _load_h5(backbone: keras.Model, source: Path) -> None:
     try:
         bounds.check_h5(source)
         backbone.load_weights(source)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can end in nearly any of them
         for variable, value in zip(backbone.weights, before, strict=True):
             variable.assign(value)

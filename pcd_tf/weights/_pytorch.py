@@ -32,7 +32,6 @@ _HARMLESS = (
     *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
     *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean")),
     "typing.Any",
-    "collections.defaultdict",
     *(f"builtins.{name}" for name in ("dict", "list", "str", "int", "float", "bool")),
     # Of Lightning's `callbacks` and `loops`, the time of a run.
     "datetime.timedelta",
@@ -134,7 +133,14 @@ class _StandIn:
 def _stand_ins() -> list[Any]:
     """Lists what PyTorch is to take for each class: pairs of a class and the name in the file."""
     dicts = [(collections.OrderedDict, name) for name in _DICTS]
-    return [*((_StandIn, name) for name in _HARMLESS), *dicts]
+    defaultdict = (_dict, "collections.defaultdict")
+    return [*((_StandIn, name) for name in _HARMLESS), *dicts, defaultdict]
+
+
+def _dict(*default: Any) -> dict[Any, Any]:
+    """Makes a defaultdict, without its default."""
+    del default
+    return {}
 
 
 def _why_not_loaded(file: Path, error: Exception) -> str:

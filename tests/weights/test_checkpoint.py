@@ -89,7 +89,7 @@ def test_what_published_files_hold_beside_arrays_is_left_out(tmp_path, zipped):
         "none": None,
         "data": pathlib.Path("images"),
         "elsewhere": pathlib.PureWindowsPath("images"),
-        "counts": collections.defaultdict(int),
+        "counts": collections.defaultdict(int, lr=3),
         "started": dt.datetime(2026, 1, 1),
     }
     assert_same(
