@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pcd_tf import replicas
+from pcd_tf.errors import UserError
 from pcd_tf.layers import ProjectionHead
 from pcd_tf.metrics import feature_spread
 from pcd_tf.models import _step
@@ -39,6 +40,9 @@ class MoCoV3(_step.TwoViewModel):
     Returns:
         float (N, D), the queries, not normalised.
 
+    Raises:
+        UserError: when the encoder gives no vectors.
+
     Example:
         model = MoCoV3(encoder, momentum_encoder, mean=teacher.mean, std=teacher.std)
         model.compile(optimizer=LARS(0.6, weight_decay=1e-6))
@@ -57,6 +61,13 @@ class MoCoV3(_step.TwoViewModel):
         hidden_units: int = 4096,
     ) -> None:
         super().__init__("moco_v3", means=("loss", "retrieval_top1"))
+        shape = getattr(encoder, "output_shape", None)
+        if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
+            raise UserError(
+                "Expected an encoder that gives vectors (N, D), D known. Received: a "
+                f"{type(encoder).__name__} that gives {shape or 'no known shape'}. Put the mean "
+                "over the pixels and a head behind its backbone."
+            )
         self.encoder = encoder
         self.momentum_encoder = momentum_encoder
         self.predictor = ProjectionHead(hidden_units, encoder.output_shape[-1], name="predictor")

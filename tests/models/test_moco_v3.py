@@ -193,3 +193,9 @@ def test_fit_takes_validation_data_with_and_without_replicas(two_replicas):
     both = mirrored.fit(toys.batches(8), validation_data=toys.batches(8), **settings).history
     assert both.keys() == alone.keys() >= {"val_loss", "val_retrieval_top1"}
     np.testing.assert_allclose(both["val_loss"], alone["val_loss"], rtol=1e-3)
+
+
+def test_an_encoder_without_vectors_is_refused():
+    for encoder in (toys.backbone(8), keras.Model()):
+        with pytest.raises(ValueError, match=r"Expected an encoder that gives vectors \(N, D\)"):
+            MoCoV3(encoder, encoder, mean=toys.MEAN, std=toys.STD)
