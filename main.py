@@ -1,12 +1,14 @@
 """Chooses a job, reads its flags and runs it: `python main.py JOB --flag=value ...`."""
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import flags
@@ -14,7 +16,9 @@ from pcd_tf import errors
 
 BUG = 1
 FAILED = 2
-INTERRUPTED = 130  # as shells number a process that SIGINT ended
+# As shells number a process that a signal has ended.
+INTERRUPTED = 128 + 2
+NO_READER = 128 + 13
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,25 +28,27 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name: a job, then its flags.
 
     Returns:
-        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right.
+        The exit status: 0 when all went well, 1 for a bug, 2 when the user can put it right, 130
+        after Ctrl-C, 141 when nobody reads the output any more.
     """
-    name, *rest = arguments or ["help"]
-    if name == "help" and rest:
-        name, *rest = [*rest, "--help"]
-    debug, workdir = "--debug" in rest, None
+    debug, workdir = "--debug" in arguments, None
+    _prepare_output()
     try:
+        name, *rest = arguments or ["help"]
+        if name == "help" and rest:
+            name, *rest = [*rest, "--help"]
         if name in ("help", *flags.HELP_FLAGS):
             print(flags.overview())
-            return 0
-        job = flags.job(name)
-        if set(rest) & set(flags.HELP_FLAGS):
-            print(flags.help_of(job))
-            return 0
-        config, debug = flags.parse(job, rest)
-        config.validate()
-        workdir = getattr(config, "workdir", None)
-        _prepare_environment()
-        importlib.import_module(job.runner).run(config)
+        elif set(rest) & set(flags.HELP_FLAGS):
+            print(flags.help_of(flags.job(name)))
+        else:
+            job = flags.job(name)
+            config, debug = flags.parse(job, rest)
+            config.validate()
+            workdir = getattr(config, "workdir", None)
+            _prepare_environment()
+            importlib.import_module(job.runner).run(config)
+        print(end="", flush=True)  # a pipe that is closed shows here, not when Python ends
     except KeyboardInterrupt:
         return _report(
             "Stopped by the keyboard. The same command resumes a training run or an embedding.",
@@ -51,9 +57,18 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError):
+            return _without_reader()
         message = errors.explanation(error)
         return _report(message, FAILED) if message else _report(_bug(error, workdir), BUG)
     return 0
+
+
+def _prepare_output() -> None:
+    """Lets every name be printed, those that are no UTF-8 and on a terminal that is not too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed before the start
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _prepare_environment() -> None:
@@ -67,23 +82,38 @@ def _prepare_environment() -> None:
         )
 
 
+def _without_reader() -> int:
+    """Ends as other programs do when `head`, say, has read enough."""
+    # Or Python fails once more, with a message, when it writes the rest at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return NO_READER
+
+
 def _bug(error: Exception, workdir: str | None) -> str:
     """Keeps the traceback of a bug in a file, and says where."""
-    trace = "".join(traceback.format_exception(error))
-    summary = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-    folder = workdir if workdir and Path(workdir).is_dir() else tempfile.gettempdir()
+    trace = traceback.TracebackException.from_exception(error)
+    summary = f"{type(error).__name__}: {trace}".partition("\n")[0][:200]
     name = f"pcd-tf-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    for place in (Path(folder) / name, Path(tempfile.gettempdir()) / name):
+    for folder in _places(workdir):
         try:
-            place.write_text(trace, encoding="utf-8", errors="backslashreplace")
+            text = "".join(trace.format())
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError:  # a full or a read-only disk
             continue
-        return f"This is a bug ({summary}). The traceback is in {place}: please report it."
+        return f"This is a bug ({summary}). The traceback is in {folder / name}: please report it."
     return f"This is a bug ({summary}). --debug shows where: please report it."
 
 
+def _places(workdir: str | None) -> Iterator[Path]:
+    # A directory that is no run yet has to stay empty, or the next run is refused there.
+    if workdir and (Path(workdir) / "config.json").is_file():
+        yield Path(workdir)
+    with contextlib.suppress(OSError):  # where there is no directory for temporary files
+        yield Path(tempfile.gettempdir())
+
+
 def _report(message: str, status: int) -> int:
-    print(f"main.py: {message}", file=sys.stderr)
+    print(f"main.py: {errors.printable(message)}", file=sys.stderr)
     return status
 
 

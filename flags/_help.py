@@ -4,13 +4,14 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from flags.common import Job
-from pcd_tf.settings import GROUPS, SOURCES, Setting, declared
+from pcd_tf.settings import GROUPS, PATHS, SOURCES, Setting, declared
 
 _WIDTH = 96
 _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
 _EVERY_JOB = """\
   --flagfile=FILE
-      Reads flags from a file, one a line; those after it on the command line win.
+      Reads flags from a file, quoted as in a shell; a line that begins with # is a comment.
+      Flags that come after it on the command line win.
   --debug
       Shows where an error was raised.
   --help
@@ -59,7 +60,8 @@ def _describe(entry: Setting) -> Iterator[str]:
         break_long_words=False,
     )
     yield from (line.replace("| ", "|") for line in signature)
-    text = f"{entry.help} {_default(entry)} {entry.source}"
+    limits = f"{entry.limits[:1].upper()}{entry.limits[1:]}." if entry.limits else ""
+    text = " ".join(filter(None, [entry.help, limits, _default(entry), entry.source]))
     indent = " " * 6
     yield from textwrap.wrap(
         text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
@@ -71,9 +73,7 @@ def _signature(entry: Setting) -> str:
         return f"--[no]{entry.name}"
     if entry.choices:
         return f"--{entry.name}={'|'.join(entry.choices)}"
-    if entry.unit in ("directory", "path"):
-        return f"--{entry.name}={entry.unit.upper()}"
-    return f"--{entry.name}={_PLACEHOLDERS[entry.kind]}"
+    return f"--{entry.name}={PATHS.get(entry.unit, _PLACEHOLDERS[entry.kind])}"
 
 
 def _default(entry: Setting) -> str:
@@ -82,4 +82,5 @@ def _default(entry: Setting) -> str:
     if entry.default == "":
         return "Required."
     shown = str(entry.default).lower() if entry.kind is bool else entry.default
-    return f"Default: {shown} {entry.unit}".rstrip() + "."
+    unit = "" if entry.unit in PATHS else entry.unit
+    return f"Default: {shown} {unit}".rstrip() + "."

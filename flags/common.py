@@ -1,12 +1,14 @@
 """What a job is to the command line, and how a Config becomes flags and flags a Config."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
+import math
+import shlex
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
+from flags import _flagfile
 from pcd_tf import plugins
 from pcd_tf.errors import UserError
 from pcd_tf.settings import Setting, Settings, declared
@@ -48,7 +50,8 @@ def parse(job: Job, arguments: Sequence[str]) -> tuple[Settings, bool]:
         The job's Config, not yet validated, and whether --debug was given.
 
     Raises:
-        UsageError: for unknown flags, naming the nearest, for stray words and missing values.
+        UsageError: for unknown flags, naming the nearest, for stray words and missing values, and
+            for a flagfile that cannot be read.
     """
     values = flags.FlagValues()  # type: ignore[no-untyped-call]
     values.set_gnu_getopt(True)
@@ -57,52 +60,91 @@ def parse(job: Job, arguments: Sequence[str]) -> tuple[Settings, bool]:
         _define(entry, values)
     flags.DEFINE_boolean("debug", False, "Shows where an error was raised.", flag_values=values)
     try:
-        _, *rest = values([job.name, *arguments], known_only=True)
+        words = list(_flagfile.expanded(arguments))
+        _, *rest = values([job.name, *words], known_only=True)
     except (flags.Error, ValueError) as error:
-        raise UsageError(f"{error}\nSee: main.py {job.name} --help") from error
-    _refuse(rest, job.name, tuple(values))
-    chosen = {entry.name: _plain(entry, values[entry.name].value) for entry in entries}
+        message = str(error).removesuffix(".")  # absl's have none
+        raise UsageError(f"{message}.\nSee: main.py {job.name} --help") from error
+    _refuse(rest, words, job.name, values)
+    chosen = {}
+    for entry in entries:
+        value = values[entry.name].value
+        chosen[entry.name] = None if entry.optional and value == "" else value
     return job.config_class(**chosen), bool(values["debug"].value)
 
 
+def _whole_number(text: Any) -> int:
+    """Reads 100000, 1e5 or 65536.0."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if number.is_integer() and abs(number) < _EXACT:
+            return int(number)
+        raise
+
+
+def _finite_number(text: Any) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"Expected a finite number. Received: {text!r}.")
+    return number
+
+
+_EXACT = 2**53  # below, a float holds every whole number
+_READERS: dict[type, Callable[[Any], Any]] = {
+    bool: flags.BooleanParser().parse,
+    int: _whole_number,
+    float: _finite_number,
+    str: str,
+}
+
+
 class _Lenient(flags.ArgumentParser[Any]):
-    """Reads a number, or leaves the text for Config.validate, which names all problems at once."""
+    """Reads a value, or leaves the text for Config.validate, which names all problems at once."""
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
     def parse(self, argument: Any) -> Any:
         try:
-            return self.kind(argument)
+            return _READERS[self.kind](argument)
         except ValueError:
             return argument
 
 
 def _define(entry: Setting, values: flags.FlagValues) -> None:
-    if entry.kind is bool:
-        flags.DEFINE_boolean(entry.name, entry.default, entry.help, flag_values=values)
-    else:
-        parser = _Lenient(entry.kind)
-        flags.DEFINE(parser, entry.name, entry.default, entry.help, flag_values=values)
+    is_boolean = entry.kind is bool
+    flag = flags.Flag(
+        _Lenient(entry.kind), None, entry.name, entry.default, entry.help, boolean=is_boolean
+    )
+    flags.DEFINE_flag(flag, flag_values=values)
 
 
-def _plain(entry: Setting, value: Any) -> Any:
-    """Turns an empty optional flag into None, and the `~` of a path into the home."""
-    if value == "":
-        return None if entry.optional else value
-    if isinstance(value, str) and entry.unit in ("directory", "path"):
-        # Only then: Path would take one slash of an address such as hf://NAME.
-        return str(Path(value).expanduser()) if value.startswith("~") else value
-    return value
-
-
-def _refuse(rest: Sequence[str], job_name: str, known: Sequence[str]) -> None:
+def _refuse(
+    rest: Sequence[str], words: Sequence[str], job_name: str, values: flags.FlagValues
+) -> None:
     """Raises for what absl left over: flags nobody knows, else words that are no flags."""
+    booleans = [name for name in values if values[name].boolean]
+    negations = [f"no{name}" for name in booleans]
+    known = [f"--{name}" for name in (*values, *negations, "flagfile", "help")]
     unknown = [word.lstrip("-").partition("=")[0] for word in rest if word.startswith("-")]
     problems = [
-        f"{job_name} has no flag --{name}."
-        + plugins.did_you_mean(f"--{name}", [f"--{flag}" for flag in (*known, "flagfile")])
-        for name in unknown
-    ] or [f"Expected --flag=value. Received: {word!r}." for word in rest]
+        f"{job_name} has no flag --{name}.{plugins.did_you_mean(f'--{name}', known)}"
+        for name in filter(None, unknown)
+    ] or [
+        f"Expected --flag=value. Received: {word!r}.{_hint(word, words, booleans)}" for word in rest
+    ]
     if problems:
         raise UsageError("\n".join([*problems, f"See: main.py {job_name} --help"]))
+
+
+def _hint(word: str, words: Sequence[str], booleans: Sequence[str]) -> str:
+    """Says how to write the flag before a stray word, if that is a part of it."""
+    before = words[words.index(word) - 1] if words[0] != word else ""
+    name, equals, _ = before.lstrip("-").partition("=")
+    if name in booleans and not equals:
+        return f" Write --{name} or --no{name}, --{name}=true or --{name}=false."
+    if before.startswith("-") and equals:
+        return f" A value with spaces is put in quotes: {shlex.quote(f'{before} {word}')}."
+    return ""

@@ -5,11 +5,17 @@ import errno
 import re
 from collections.abc import Iterator
 
+# What steers a terminal, turns its text around, or stands for a byte that is no UTF-8.
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OUR_PACKAGES = ("pcd_tf", "export", "flags")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
-# What a function of ours that TensorFlow called has raised stands at the head of its traceback.
-_OURS = re.compile(r"(?:UserError|DecodeError): (.*?)\nTraceback \(most recent call last\)", re.S)
+# What a function of ours that TensorFlow called has raised stands at the head of its traceback;
+# what was raised while TensorFlow traced one, at the end of its text.
+_OURS = re.compile(
+    r"(?:UserError|DecodeError): (.*?)(?:\nTraceback \(most recent call last\)|\s*\Z)", re.S
+)
 
 
 class UserError(ValueError):
@@ -21,6 +27,17 @@ class UserError(ValueError):
     Example:
         raise UserError(f"Expected an existing directory. Received: {path}. Name another one.")
     """
+
+
+def printable(text: str) -> str:
+    r"""Returns a text for a terminal: control characters as Python writes them, lines kept.
+
+    File names and class names come from outside, and may hold codes that steer the terminal.
+
+    Example:
+        printable("\x1b[2J.jpg")  # r"\x1b[2J.jpg"
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @contextlib.contextmanager
@@ -52,6 +69,8 @@ def explanation(error: BaseException) -> str | None:
     is_tensorflow = type(error).__module__.startswith("tensorflow.")
     if is_tensorflow and (found := _OURS.search(text)):
         return found[1]
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(error)
     if isinstance(error, OSError):
         if error.errno in _DISK_FULL:
             return _disk_full(str(error))
@@ -66,6 +85,13 @@ def explanation(error: BaseException) -> str | None:
     return None
 
 
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    package = str(error.name).partition(".")[0]
+    if package in _OUR_PACKAGES:
+        return None
+    return f"The package {package} is not installed: pip install -r requirements.txt."
+
+
 def _disk_full(cause: str) -> str:
     return f"The disk is full: {cause}. Free some space; the same command then goes on."
 
@@ -76,5 +102,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _cause(text: str) -> str:
-    """The first line of TensorFlow's text, without the name of its function node."""
-    return re.sub(r"^\{\{.*?\}\}\s*", "", text).partition("\n")[0]
+    """The line of TensorFlow's text that says what went wrong, without the function's name."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    line = lines[-1] if lines[0] == "in user code:" else lines[0]
+    return re.sub(r"^\{\{.*?\}\}\s*", "", line)

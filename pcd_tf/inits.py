@@ -5,14 +5,12 @@ import hashlib
 from pathlib import Path
 
 import keras
-import keras_hub
 
-from pcd_tf import students, teachers
+from pcd_tf import normalisation, students, teachers
 from pcd_tf.errors import UserError
+from pcd_tf.normalisation import Normalisation
 from pcd_tf.weights import presets
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB: what training images had
-IMAGENET_STD = (58.395, 57.12, 57.375)
 RANDOM = "random"
 
 
@@ -27,6 +25,7 @@ class Init:
             other maps: `pcd_tf.students.pyramid`.
         mean: per channel, of RGB images in 0..255.
         std: likewise.
+        normalisation: who says so.
         sha256: of all weights; that of a random one is its seed's.
         image_size: of the square images that a student was distilled on, pixels; None for others.
     """
@@ -36,6 +35,7 @@ class Init:
     backbone: keras.Model
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    normalisation: str
     sha256: str
     image_size: int | None = None
 
@@ -96,10 +96,11 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         load("runs/student").backbone(images)
         load("random", student="resnet18")
     """
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[float, ...] = normalisation.IMAGENET_MEAN
+    std: tuple[float, ...] = normalisation.IMAGENET_STD
     image_size = None
     found = kind(name)
+    source = "ImageNet's" if found == RANDOM else f"the {found}'s"
     if found == RANDOM:
         backbone = students.build(student)
     elif found == "student":
@@ -115,7 +116,7 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         teacher = teachers.load(name)
         backbone, mean, std = teacher.backbone, teacher.mean, teacher.std
     else:
-        backbone, mean, std = _preset(name)
+        backbone, (mean, std, source) = _preset(name)
     backbone.trainable = True
     red, green, blue = (float(x) for x in mean)
     deviations = tuple(float(x) for x in std)
@@ -125,6 +126,7 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         backbone=backbone,
         mean=(red, green, blue),
         std=(deviations[0], deviations[1], deviations[2]),
+        normalisation=source,
         sha256=_sha256(backbone),
         image_size=image_size,
     )
@@ -163,22 +165,9 @@ def _is_preset(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file()
 
 
-def _preset(name: str) -> tuple[keras.Model, tuple[float, ...], tuple[float, ...]]:
-    """Loads a preset, and the normalisation of its image converter where it has one."""
-    backbone = presets.load(name)
-    try:
-        converter = keras_hub.layers.ImageConverter.from_preset(name)
-    except (ValueError, OSError, KeyError):
-        return backbone, IMAGENET_MEAN, IMAGENET_STD
-    scale, offset = _three(converter.scale, 1.0), _three(converter.offset, 0.0)
-    mean = tuple(-b / a for a, b in zip(scale, offset, strict=True))
-    return backbone, mean, tuple(1 / a for a in scale)
-
-
-def _three(values: object, default: float) -> tuple[float, ...]:
-    if values is None:
-        return (default,) * 3
-    return tuple(values) if isinstance(values, (list, tuple)) else (float(values),) * 3  # type: ignore[arg-type]
+def _preset(name: str) -> tuple[keras.Model, Normalisation]:
+    """Loads a preset, and how its images are normalised."""
+    return presets.load(name), normalisation.of_preset(name)
 
 
 def _sha256(backbone: keras.Model) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pcd_tf import outside
 from pcd_tf.errors import UserError
 
 # Some five times the largest configuration of a network; in memory it grows thirtyfold.
@@ -26,13 +27,13 @@ def read(path: str | os.PathLike[str], kind: type[_Record], *, what: str) -> _Re
 
     Raises:
         UserError: when there is no such file, it is no JSON, or holds something else; says where
-            in it, as `$.mean[0]`.
+            in it, as `.mean[0]`.
 
     Example:
         read("pyramid.json", dict[str, str], what="a layer for each level, as distill writes it")
     """
-    if not Path(path).is_file():
-        raise UserError(f"Expected {what}. Received: {path}, which does not exist.")
+    if not outside.is_file(Path(path)):
+        raise UserError(f"Expected {what}. Received: {path}, which is no file.")
     return parse(Path(path).read_bytes(), kind, what=what, origin=str(path))
 
 
@@ -43,8 +44,11 @@ def parse(content: bytes, kind: type[_Record], *, what: str, origin: str) -> _Re
             raise ValueError(f"{len(content)} bytes, expected at most {_MAX_BYTES}")
         # Python's reader, as Keras writes infinities, which JSON proper has not.
         return msgspec.convert(json.loads(content), kind)
-    except (ValueError, RecursionError) as error:  # msgspec's is a ValueError
-        raise UserError(
-            f"Expected {what}. Received: {origin} ({error}). It is damaged or of another release: "
-            "copy it again, or write it anew."
-        ) from error
+    except msgspec.ValidationError as error:
+        reason = outside.fault(error).lstrip(": ")
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise UserError(
+        f"Expected {what}. Received: {origin} ({reason}). It is damaged or of another release: "
+        "copy it again, or write it anew."
+    )

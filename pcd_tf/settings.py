@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import os
+import reprlib
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from pcd_tf import plugins
+from pcd_tf import errors, plugins
 from pcd_tf.errors import UserError
 
 SOURCES = {
@@ -19,8 +22,20 @@ SOURCES = {
     "[ours]": "decided by this project",
 }
 GROUPS = ("data", "model", "training", "run")
+# The units of paths, each with its placeholder in the help; those of a list stand with commas.
+PATHS = {
+    "directory": "DIRECTORY",
+    "path": "PATH",
+    "name or path": "NAME_OR_PATH",
+    "list of names or paths": "NAME_OR_PATH,NAME_OR_PATH",
+}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 _NONE = type(None)
+
+# Linux takes paths of 4096 bytes; the names of the files within need some of them.
+_LONGEST = 3072
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 200
 
 # The settings that do not go together, the one to change first, and what to do.
 Conflict = tuple[tuple[str, ...], str]
@@ -34,13 +49,14 @@ class Setting:
         help: what it does, in full sentences.
         group: one of GROUPS, its heading in the help.
         source: where the default comes from, one of SOURCES.
-        unit: unit of the value; "directory" and "path" mark what `~` is expanded in.
+        unit: unit of the value; those in PATHS mark what `~` is expanded in.
         choices: the values allowed, or
         choices_in: the package whose modules are the values allowed.
         minimum, maximum: bounds, both allowed values themselves.
         above: bound that is itself not allowed.
         multiple_of: what the value must be a multiple of.
-        reason: why the bounds are where they are; for the error message.
+        reason: why the lower bound, or the multiple, is what it is; for the error message.
+        maximum_reason: why the upper bound is what it is, likewise.
         when_none: what an optional setting does when it is not given.
         name, kind, optional, default: filled in from the dataclass by `declared`.
     """
@@ -56,20 +72,47 @@ class Setting:
     above: float | None = None
     multiple_of: int | None = None
     reason: str = ""
+    maximum_reason: str = ""
     when_none: str = ""
     name: str = ""
     kind: type[Any] = str
     optional: bool = False
     default: Any = dataclasses.MISSING
 
+    @property
+    def limits(self) -> str:
+        """The bounds of a number in words: "at least 1, at most 64"; "" when there are none."""
+        limits = [
+            None if self.multiple_of is None else f"a multiple of {self.multiple_of}",
+            None if self.minimum is None else f"at least {self.minimum:g}",
+            None if self.above is None else f"above {self.above:g}",
+            None if self.maximum is None else f"at most {self.maximum:.10g}",
+        ]
+        return ", ".join(filter(None, limits))
+
+    def expanded(self, value: Any) -> Any:
+        """Puts the home directory in the place of the `~` that a path begins with."""
+        if self.unit not in PATHS or not isinstance(value, str):
+            return value
+        return ",".join(_at_home(path) for path in self._parts(value))
+
     def problem(self, value: object) -> str | None:
         """Says what is wrong with a value, in one line; None when nothing is."""
+        received = "nothing" if value == "" else _SHORT.repr(value)
         if self._allows(value):
-            return None
+            parts = self._parts(value) if isinstance(value, str) and not self.choices else []
+            problems = (_problem_of_text(part, is_path=self.unit in PATHS) for part in parts)
+            found = next(filter(None, problems), None)
+            return f"{self.name}: {found} Received: {received}." if found else None
         hint = plugins.did_you_mean(value, self.choices) if isinstance(value, str) else ""
-        reason = f" {self.reason}" if self.reason else ""
-        received = "nothing" if value == "" else repr(value)
-        return f"{self.name}: expected {self._expected()}. Received: {received}.{hint}{reason}"
+        text = f"{self.name}: expected {self._expected()}. Received: {received}.{hint}"
+        reason = self.maximum_reason if self._is_above_maximum(value) else self.reason
+        return f"{text} {reason}".rstrip()
+
+    def _parts(self, value: str) -> list[str]:
+        if not self.unit.startswith("list of "):
+            return [value]
+        return [part.strip() for part in value.split(",")]
 
     def _allows(self, value: Any) -> bool:
         if value is None:
@@ -80,25 +123,23 @@ class Setting:
         if isinstance(value, str):
             return value in self.choices if self.choices else bool(value.strip())
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (self.minimum is None or value >= self.minimum)
-            and (self.maximum is None or value <= self.maximum)
+            and not self._is_above_maximum(value)
             and (self.above is None or value > self.above)
             and (self.multiple_of is None or value % self.multiple_of == 0)
         )
+
+    def _is_above_maximum(self, value: Any) -> bool:
+        is_number = isinstance(value, (int, float))
+        return is_number and self.maximum is not None and value > self.maximum
 
     def _expected(self) -> str:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is str:
             return f"a {self.unit or 'text'}"
-        limits = [
-            None if self.multiple_of is None else f"a multiple of {self.multiple_of}",
-            None if self.minimum is None else f"at least {self.minimum:g}",
-            None if self.above is None else f"above {self.above:g}",
-            None if self.maximum is None else f"at most {self.maximum:.10g}",
-        ]
-        return ", ".join([_KINDS[self.kind], *filter(None, limits)])
+        return f"{_KINDS[self.kind]}, {self.limits}".removesuffix(", ")
 
 
 def setting(default: Any = dataclasses.MISSING, **details: Any) -> Any:
@@ -135,11 +176,17 @@ def declared(config_class: type) -> tuple[Setting, ...]:
 class Settings:
     """What every job's Config is: a frozen dataclass that checks itself without TensorFlow."""
 
+    def __post_init__(self) -> None:
+        for entry in declared(type(self)):
+            # As a frozen dataclass sets its own fields.
+            object.__setattr__(self, entry.name, entry.expanded(getattr(self, entry.name)))
+
+    @errors.translated()
     def validate(self) -> None:
         """Checks every setting, and what lies between them.
 
         Raises:
-            ValueError: names all problems at once.
+            UserError: names all problems at once.
         """
         entries = declared(type(self))
         problems = {entry.name: entry.problem(getattr(self, entry.name)) for entry in entries}
@@ -159,6 +206,36 @@ class Settings:
         Called with values that are each allowed, so that a rule needs no care of its own.
         """
         yield from ()
+
+
+def _at_home(path: str) -> str:
+    if not path.startswith("~"):  # Path would take one slash of an address such as hf://NAME
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except (RuntimeError, ValueError):  # no such user, a zero byte: for `validate` to say
+        return path
+
+
+def _problem_of_text(text: str, *, is_path: bool) -> str | None:
+    """Says what no setting can use in a text; of a path, whether it can be looked up at all."""
+    # A byte that is no UTF-8 would do for Python, but not for TensorFlow, which writes there.
+    if "\n" in text or errors.printable(text) != text:
+        remedy = " Rename it, or name a link to it." if is_path else ""
+        return f"expected a text in UTF-8 without control characters.{remedy}"
+    if len(os.fsencode(text)) > _LONGEST:
+        return f"expected a text of at most {_LONGEST} bytes."
+    if not is_path:
+        return None
+    if text.startswith("~"):
+        return f"there is no user {text[1:].partition('/')[0]!r}. Write ./~ for a name with a ~."
+    try:
+        Path(text).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # whether it has to be there is for the job to say
+    except OSError as error:
+        return f"cannot be looked up: {error.strerror}."
+    return None
 
 
 def _field(entry: Setting) -> Any:

@@ -1,6 +1,7 @@
 """What a user can put right gets the project's words; bugs pass through."""
 
 import errno
+import importlib
 
 import pytest
 import tensorflow as tf
@@ -23,6 +24,16 @@ def test_what_a_stream_raises_keeps_its_own_words(kind):
     with pytest.raises(UserError) as caught, errors.translated():
         raised_in_a_stream(kind(words))
     assert str(caught.value) == words
+
+
+def test_what_is_raised_while_a_step_is_traced_keeps_its_own_words():
+    @tf.function
+    def step():
+        raise UserError("Expected a map.")
+
+    with pytest.raises(UserError) as caught, errors.translated():
+        step()
+    assert str(caught.value) == "Expected a map."
 
 
 def test_a_bug_in_a_stream_stays_a_bug():
@@ -62,6 +73,33 @@ def test_a_full_disk_has_one_message(error):
         errors.translated(),
     ):
         raise error
+
+
+def test_a_package_that_is_missing_is_named_with_the_remedy():
+    with (
+        pytest.raises(UserError, match="package numby is not installed: pip install -r requirem"),
+        errors.translated(),
+    ):
+        importlib.import_module("numby")
+
+
+@pytest.mark.parametrize("module", ["pcd_tf.no_such", "flags.no_such"])
+def test_a_module_of_ours_that_is_missing_is_a_bug(module):
+    with pytest.raises(ModuleNotFoundError), errors.translated():
+        importlib.import_module(module)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("two\nlines, Öl 窯 👩\u200d🍳", "two\nlines, Öl 窯 👩\u200d🍳"),
+        ("\x1b[2J\x07\r\x7f\x9b", r"\x1b[2J\x07\r\x7f\x9b"),
+        ("gpj\u202e.exe\u2066\u2028", r"gpj\u202e.exe\u2066\u2028"),
+        ("a\udcff\0", r"a\udcff\x00"),
+    ],
+)
+def test_a_text_for_the_terminal_holds_nothing_that_steers_it(text, expected):
+    assert errors.printable(text) == expected
 
 
 def test_an_error_of_the_system_names_its_file():

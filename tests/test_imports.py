@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # A file may import only from groups above its own.
 GROUPS = [
     "pcd_tf.errors",
-    "pcd_tf.plugins pcd_tf.atomic pcd_tf.digests pcd_tf.records",
+    "pcd_tf.plugins pcd_tf.atomic pcd_tf.outside",
+    "pcd_tf.digests pcd_tf.records",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
-    "pcd_tf.weights pcd_tf.backbones",
+    "pcd_tf.weights pcd_tf.backbones pcd_tf.normalisation",
     "pcd_tf.teachers pcd_tf.students pcd_tf.data pcd_tf.objectives",
     "pcd_tf.annotated pcd_tf.segmented",
     "pcd_tf.inits pcd_tf.evaluation",

@@ -7,7 +7,7 @@ import keras_hub
 import numpy as np
 import pytest
 
-from pcd_tf import inits, students, teachers
+from pcd_tf import inits, normalisation, students, teachers
 from tests import tiny_run, toys
 
 
@@ -36,7 +36,8 @@ def test_a_students_weights_and_normalisation(workdir):
 
 def test_a_students_preset_is_a_preset_with_imagenets_normalisation(workdir):
     init = inits.load(str(workdir / "student"))
-    assert (init.kind, init.mean) == ("preset", inits.IMAGENET_MEAN)
+    assert (init.kind, init.mean) == ("preset", normalisation.IMAGENET_MEAN)
+    assert init.normalisation == "ImageNet's, assumed: the preset has none"
     assert init.sha256 == inits.load(str(workdir)).sha256
 
 
@@ -48,6 +49,7 @@ def test_a_presets_image_converter_gives_the_normalisation(workdir):
     init = inits.load(str(workdir / "student"))
     np.testing.assert_allclose(init.mean, (50.0, 200.0, 60.0), rtol=1e-6)
     np.testing.assert_allclose(init.std, (50.0, 100.0, 20.0), rtol=1e-6)
+    assert init.normalisation == "the preset's"
 
 
 def test_a_teachers_backbone_can_be_trained(tmp_path):

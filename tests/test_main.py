@@ -11,7 +11,7 @@ import pytest
 
 import flags
 import main
-from pcd_tf import plugins
+from pcd_tf import errors, plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -105,6 +105,7 @@ def test_debug_shows_where_an_error_was_raised(job):
 
 @pytest.mark.parametrize("error", [ValueError("shapes"), KeyError("x"), OSError("no name")])
 def test_a_bug_is_one_line_that_names_the_file_of_its_traceback(job, error, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
     job(lambda config: fail(error))
     assert main.main(["pretrain", f"--workdir={tmp_path}"]) == 1
     printed = capsys.readouterr().err
@@ -115,14 +116,100 @@ def test_a_bug_is_one_line_that_names_the_file_of_its_traceback(job, error, tmp_
     assert "in fail\n    raise error" in file.read_text()
 
 
-def test_without_a_workdir_the_traceback_of_a_bug_is_in_a_temporary_file(
-    job, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The directory for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["not_made", "empty"])
+def test_a_workdir_that_is_no_run_yet_stays_empty(job, name, tmp_path, temporary, capsys):
+    """A new run is refused in a directory that holds something."""
+    (tmp_path / "empty").mkdir()
     job(lambda config: fail(ValueError("shapes")))
-    assert main.main(["pretrain", f"--workdir={tmp_path / 'not_made'}"]) == 1
-    (file,) = tmp_path.iterdir()
+    assert main.main(["pretrain", f"--workdir={tmp_path / name}"]) == 1
+    (file,) = temporary.iterdir()
     assert str(file) in capsys.readouterr().err
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_bug_in_the_reading_of_flags_is_reported_like_any_other(temporary, monkeypatch, capsys):
+    monkeypatch.setattr(flags, "parse", lambda job, rest: fail(TypeError("no text")))
+    assert main.main(["pretrain", "--workdir=x"]) == 1
+    assert "This is a bug (TypeError: no text)" in capsys.readouterr().err
+    assert len(list(temporary.iterdir())) == 1
+
+
+def test_a_bug_in_bottomless_recursion_is_reported_like_any_other(job, temporary, capsys):
+    def run(config):
+        run(config)
+
+    job(run)
+    assert main.main(["pretrain", "--workdir=x"]) == 1
+    assert "This is a bug (RecursionError: " in capsys.readouterr().err
+
+
+def test_the_line_of_a_bug_has_neither_lines_nor_codes_for_the_terminal(job, temporary, capsys):
+    job(lambda config: fail(ValueError("\x1b[2Jshapes\r\nand more " + "x" * 1000)))
+    assert main.main(["pretrain", "--workdir=x"]) == 1
+    printed = capsys.readouterr().err
+    assert r"(ValueError: \x1b[2Jshapes\r)" in printed
+    assert printed.count("\n") == 1
+    (file,) = temporary.iterdir()
+    assert "and more xxx" in file.read_text()
+
+
+def test_the_traceback_of_a_bug_holds_what_led_to_it(job, temporary):
+    def run(config):
+        try:
+            fail(KeyError("first\udcff"))
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    job(run)
+    assert main.main(["pretrain", "--workdir=x"]) == 1
+    (file,) = temporary.iterdir()
+    text = file.read_text()
+    assert r"KeyError: 'first\udcff'" in text
+    assert "direct cause" in text
+    assert "ValueError: second" in text
+
+
+def test_where_nothing_can_be_written_a_bug_is_still_one_line(job, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: fail(FileNotFoundError("no directory")))
+    job(lambda config: fail(ValueError("shapes")))
+    assert main.main(["pretrain", "--workdir=x"]) == 1
+    assert capsys.readouterr().err == (
+        "main.py: This is a bug (ValueError: shapes). --debug shows where: please report it.\n"
+    )
+
+
+def test_a_message_keeps_its_lines_and_loses_codes_for_the_terminal(job, capsys):
+    job(lambda config: fail(errors.UserError("2 files:\n  \x1b[2Ja.jpg\n  b\udcff.jpg")))
+    assert main.main(["pretrain", "--workdir=x"]) == 2
+    expected = "main.py: 2 files:\n  \\x1b[2Ja.jpg\n  b\\udcff.jpg\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_job_prints_names_that_are_no_utf_8(job, capsys):
+    job(lambda config: print("b\udcff.jpg"))
+    assert main.main(["pretrain", "--workdir=x"]) == 0
+    assert capsys.readouterr().out == "b\\udcff.jpg\n"
+
+
+def test_what_ends_python_on_purpose_ends_it(job):
+    job(lambda config: sys.exit(7))
+    with pytest.raises(SystemExit, match="7"):
+        main.main(["pretrain", "--workdir=x"])
+
+
+def test_memory_that_runs_out_is_no_bug(job, capsys):
+    job(lambda config: fail(MemoryError()))
+    assert main.main(["pretrain", "--workdir=x"]) == 2
+    assert "too little memory" in capsys.readouterr().err
 
 
 def test_debug_raises_a_bug(job):
@@ -135,6 +222,12 @@ def test_the_keyboard_stops_without_traceback(job, capsys):
     job(lambda config: fail(KeyboardInterrupt()))
     assert main.main(["pretrain", "--workdir=x"]) == 130
     assert "resumes" in capsys.readouterr().err
+
+
+def test_the_keyboard_stops_before_a_job_is_chosen(monkeypatch, capsys):
+    monkeypatch.setattr(flags, "overview", lambda: fail(KeyboardInterrupt()))
+    assert main.main([]) == 130
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_another_keras_backend_is_refused(job, monkeypatch, capsys):
@@ -169,3 +262,34 @@ def test_as_a_program():
     wrong = run("export", "--workdir=/no/such/run")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.count("\n  ") == 2
+
+
+def status_with_output_to(stdout, *arguments):
+    command = [sys.executable, str(ROOT / "main.py"), *arguments]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["distill", "--help"]])
+def test_a_reader_that_has_read_enough_ends_it_without_a_word(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        assert status_with_output_to(stream, *arguments) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_to_a_full_disk_is_told():
+    with Path("/dev/full").open("w") as stream:
+        status, message = status_with_output_to(stream, "help")
+    assert status == 2
+    assert message.startswith("main.py: The disk is full: ")
+    assert message.count("\n") == 1
+
+
+def test_names_that_are_no_utf_8_are_refused_before_anything_is_made(tmp_path):
+    name = os.fsdecode(b"\xff\xfe")
+    status, message = status_with_output_to(None, "pretrain", f"--workdir={tmp_path / name}")
+    assert status == 2
+    assert "workdir: expected a text in UTF-8 without control characters." in message
+    assert not list(tmp_path.iterdir())

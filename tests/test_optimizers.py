@@ -3,11 +3,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pcd_tf.optimizers import LARS
+from pcd_tf import students
+from pcd_tf.backbones.dinov2 import DINOv2
+from pcd_tf.backbones.dinov3 import DINOv3
+from pcd_tf.backbones.vit import VisionTransformer
+from pcd_tf.layers import MHSA
+from pcd_tf.optimizers import LARS, SGD, is_regularised
 from pcd_tf.schedules import warmup_cosine
 
 Arrays = list[np.ndarray]
@@ -27,9 +33,9 @@ def numpy_lars(
     *,
     momentum: float = 0.9,
     decay: float = 1e-2,
-    trust: float = 0.001,
+    trust: float | None = 0.001,
 ) -> Arrays:
-    """One step for each list of gradients; float64, after method.md."""
+    """One step for each list of gradients; float64, after method.md. Without trust: plain SGD."""
     weights = [w.astype("float64") for w in weights]
     kept = [np.zeros(w.shape) for w in weights]
     for step, rate in zip(gradients, rates, strict=True):
@@ -37,7 +43,8 @@ def numpy_lars(
             if weights[k].ndim > 1:
                 g = g + decay * weights[k]
                 norms = np.linalg.norm(weights[k]), np.linalg.norm(g)
-                g = g * (trust * norms[0] / norms[1] if min(norms) > 0 else 1.0)
+                if trust is not None:
+                    g = g * (trust * norms[0] / norms[1] if min(norms) > 0 else 1.0)
             kept[k] = momentum * kept[k] + g
             weights[k] = weights[k] - rate * kept[k]
     return weights
@@ -65,6 +72,103 @@ def test_equals_the_numpy_reference_with_a_schedule() -> None:
     received = run(LARS(schedule, weight_decay=1e-2), weights, gradients)
     assert_same(received, expected)
     assert max(np.abs(e - w).max() for e, w in zip(expected, weights, strict=True)) > 1
+
+
+def test_sgd_equals_the_numpy_reference_with_a_schedule() -> None:
+    weights, gradients = random_arrays(0), [random_arrays(k + 1) for k in range(6)]
+    schedule = warmup_cosine(0.5, 2, 7)
+    rates = [float(schedule(step)) for step in range(6)]
+    expected = numpy_lars(weights, gradients, rates, decay=0.1, trust=None)
+    assert_same(run(SGD(schedule, weight_decay=0.1), weights, gradients), expected)
+
+
+def test_decay_of_sgd_is_summed_up_by_the_momentum() -> None:
+    # Without a gradient and at a constant rate: 1 - lr * wd * (1 + (1 + 0.9) + ...), to first order
+    # in the rate; Keras's own SGD comes to 1 - lr * wd * 60.
+    zeros = [[np.zeros((2, 2), "float32")]] * 60
+    (w,) = run(SGD(1e-3, weight_decay=1e-2), [np.ones((2, 2), "float32")], zeros)
+    expected = 1 - 1e-5 * sum((1 - 0.9**k) / 0.1 for k in range(1, 61))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(w), expected, rtol=1e-5)
+
+
+def test_biases_of_attention_move_as_flat_ones_do() -> None:
+    attention = keras.layers.MultiHeadAttention(num_heads=3, key_dim=64)
+    attention.build((None, 4, 192), (None, 4, 192))
+    (query,) = (v for v in attention.trainable_variables if "query/bias" in v.path)
+    assert query.shape == (3, 64)
+    query.assign(keras.random.normal(query.shape, seed=1))
+    flat = keras.Variable(keras.ops.reshape(query, (-1,)), name="bias")
+    optimizer = LARS(0.3, weight_decay=1e-2)
+    optimizer.build([query, flat])
+    gradient = tf.random.stateless_normal((3, 64), (0, 1))
+    step = tf.function(optimizer.apply)
+    for _ in range(20):
+        step([gradient, tf.reshape(gradient, (-1,))])
+    np.testing.assert_array_equal(keras.ops.reshape(query, (-1,)), flat)
+    assert np.linalg.norm(flat) > 100
+
+
+def excluded(network: Any) -> set[str]:
+    """Names of the trainable variables without decay, of two dimensions or more."""
+    variables = network.trainable_variables
+    for variable in variables:
+        assert is_regularised(variable) or "kernel" not in variable.name, variable.path
+        assert not is_regularised(variable) or "kernel" in variable.name, variable.path
+    left_out = [v for v in variables if not is_regularised(v) and len(v.shape) > 1]
+    return {v.name for v in left_out}
+
+
+VIT = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32}
+DINO = {**VIT, "patch_size": 16, "intermediate_dim": 64, "num_register_tokens": 2}
+NETWORKS: dict[str, tuple[Callable[[], Any], set[str]]] = {
+    "mhsa": (lambda: built(MHSA(), (None, None, None, 128)), set()),
+    "vit": (
+        lambda: VisionTransformer(16, 1, 2, 32, 64, image_size=32),
+        {"bias", "class_token", "positions"},
+    ),
+    "moco_v3_vit": (  # its positions are fixed
+        lambda: VisionTransformer(16, 1, 2, 32, 64, image_size=32, positions="sine_cosine"),
+        {"bias", "class_token"},
+    ),
+    "dinov2": (
+        lambda: DINOv2({**DINO, "position_embedding_shape": (32, 32)}),
+        {"bias", "class_token", "positions", "registers"},
+    ),
+    "dinov3": (lambda: DINOv3(DINO), {"class_token", "registers"}),
+    "keras_hub_vit": (
+        lambda: keras_hub.models.ViTBackbone(
+            image_shape=(32, 32, 3), patch_size=16, mlp_dim=64, **VIT
+        ),
+        {"bias", "class_token", "embeddings"},
+    ),
+    "keras_hub_deit": (
+        lambda: keras_hub.models.DeiTBackbone(
+            image_shape=(32, 32, 3), patch_size=16, intermediate_dim=64, **VIT
+        ),
+        {"bias", "class_token", "distillation_token", "position_embedding"},
+    ),
+    "normalisation_of_maps": (
+        lambda: built(keras.layers.LayerNormalization(axis=(1, 2, 3)), (None, 4, 4, 2)),
+        {"beta", "gamma"},
+    ),
+}
+
+
+def built(layer: Any, shape: tuple[int | None, ...]) -> Any:
+    layer.build(shape)
+    return layer
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_alone_are_regularised(name: str) -> None:
+    make, expected = NETWORKS[name]
+    assert excluded(make()) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in students.names() if name != "custom"])
+def test_kernels_alone_are_regularised_in_every_student(name: str) -> None:
+    expected = {"bias", "class_token", "positions"} if name == "vit_tiny" else set()
+    assert excluded(students.build(name)) == expected
 
 
 def test_step_of_a_matrix_has_the_trusted_length_and_ignores_the_gradients_scale() -> None:
@@ -104,6 +208,25 @@ def test_excluded_variables_do_not_decay() -> None:
     optimizer.apply([zeros, zeros], [kept, decayed])
     np.testing.assert_array_equal(kept, np.ones((2, 2)))
     np.testing.assert_allclose(decayed, 1 - 0.001, rtol=1e-6)
+
+
+@pytest.mark.torch
+def test_sgd_equals_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed (requirements-dev.txt)")
+    weights, gradients = random_arrays(5), [random_arrays(k + 6) for k in range(8)]
+    schedule = warmup_cosine(0.5, 3, 9)
+    parameters = [torch.nn.Parameter(torch.tensor(w)) for w in weights]
+    kernels, others = ([p for p in parameters if (p.dim() > 1) == wanted] for wanted in (1, 0))
+    groups = [{"params": kernels, "weight_decay": 1e-2}, {"params": others}]
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9)
+    for k, arrays in enumerate(gradients):
+        for parameter, g in zip(parameters, arrays, strict=True):
+            parameter.grad = torch.tensor(g)
+        for group in optimizer.param_groups:
+            group["lr"] = float(schedule(k))
+        optimizer.step()
+    received = run(SGD(schedule, weight_decay=1e-2), weights, gradients)
+    assert_same(received, [p.detach().numpy() for p in parameters])
 
 
 @pytest.mark.torch
@@ -188,6 +311,13 @@ def test_two_replicas_take_the_step_of_one(wrap: bool, two_replicas) -> None:
     for variable, value in zip(variables, expected, strict=True):
         for replica in strategy.experimental_local_results(variable.value):
             np.testing.assert_allclose(replica, value, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_config_round_trip() -> None:
+    config = keras.optimizers.serialize(SGD(0.1, momentum=0.8, weight_decay=3e-4))
+    again = keras.optimizers.deserialize(config)
+    assert isinstance(again, SGD)
+    assert (again.momentum, again.weight_decay) == (0.8, pytest.approx(3e-4))
 
 
 def test_config_round_trip() -> None:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pcd_tf.errors import UserError
 from pcd_tf.settings import Settings, declared, setting, with_default
 
 
@@ -21,6 +22,7 @@ class Oven(Settings):
         maximum=300,
         multiple_of=20,
         reason="The dial has steps.",
+        maximum_reason="It melts.",
     )
     mode: str = setting(
         "fan", help="Which air.", group="model", source="[paper]", choices=("fan", "grill")
@@ -28,6 +30,17 @@ class Oven(Settings):
     hours: float = setting(1.5, help="How long.", group="training", source="[code]", above=0)
     light: bool = setting(False, help="Lamp.", group="run", source="[ours]")
     name: str = setting("oven", help="Name.", group="run", source="[ours]")
+    place: str | None = setting(
+        None, help="Where.", group="run", source="[ours]", unit="directory", when_none="here"
+    )
+    places: str | None = setting(
+        None,
+        help="Where.",
+        group="run",
+        source="[ours]",
+        unit="list of names or paths",
+        when_none="here",
+    )
     shelf: int | None = setting(
         None, help="Which one.", group="run", source="[ours]", minimum=1, when_none="any"
     )
@@ -51,7 +64,8 @@ def test_defaults_are_accepted():
 
 def test_a_declaration_is_read_back_whole_and_by_group():
     entries = declared(Oven)
-    assert [entry.name for entry in entries] == ["mode", "heat", "hours", "light", "name", "shelf"]
+    names = ["mode", "heat", "hours", "light", "name", "place", "places", "shelf"]
+    assert [entry.name for entry in entries] == names
     heat, shelf = entries[1], entries[-1]
     assert (heat.kind, heat.optional, heat.default, heat.unit) == (int, False, 180, "degrees")
     assert (shelf.kind, shelf.optional, shelf.default, shelf.when_none) == (int, True, None, "any")
@@ -86,6 +100,66 @@ def test_a_bad_value_is_named_with_what_was_expected(values, message):
     count, line = problems(**values)
     assert count == "1 setting cannot work:"
     assert message in line
+
+
+def test_a_bound_gives_its_own_reason():
+    assert problems(heat=40)[1].endswith("Received: 40. The dial has steps.")
+    assert problems(heat=10**400)[1].endswith(" It melts.")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "a\x1b[2J"}, r"name: expected a text in UTF-8 .* Received: 'a\x1b[2J'."),
+        ({"name": "a\udcff"}, r"without control characters. Received: 'a\udcff'."),
+        ({"name": "a\nb"}, r"Received: 'a\nb'."),
+        ({"name": "a\u202eb"}, r"Received: 'a\u202eb'."),
+        ({"name": "x" * 4000}, "name: expected a text of at most 3072 bytes. Received: 'xxx"),
+        ({"name": "ü" * 2000}, "at most 3072 bytes"),
+        ({"place": "a\udcff/b"}, "Rename it, or name a link to it. Received: 'a\\udcff/b'."),
+        ({"place": "~nobody-here/x"}, "place: there is no user 'nobody-here'."),
+        ({"place": "~\0"}, "place: expected a text in UTF-8"),
+        ({"place": "x" * 300}, "place: cannot be looked up: File name too long. Received: 'xxx"),
+        ({"places": "a,b\0"}, "places: expected a text in UTF-8"),
+        ({"places": "x," * 5000 + "~nobody-here"}, "places: there is no user 'nobody-here'."),
+    ],
+)
+def test_a_text_that_nothing_can_use_is_refused_with_the_reason(values, message):
+    before, _, after = message.partition(" .* ")
+    (found,) = problems(**values)[1:]
+    assert before in found
+    assert after in found
+
+
+def test_a_text_of_any_language_is_accepted():
+    Oven(name="Öfen für 窯 👩\u200d🍳", place="/窯/Öfen, 2").validate()
+
+
+def test_a_place_that_may_not_be_looked_up_is_named(monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)
+    assert problems(place="/a")[1] == (
+        "place: cannot be looked up: Permission denied. Received: '/a'."
+    )
+
+
+def test_what_the_system_says_while_conflicts_are_looked_for_is_a_users_error(monkeypatch):
+    def refuse(oven):
+        raise PermissionError(13, "Permission denied", "/a/b")
+
+    monkeypatch.setattr(Oven, "conflicts", refuse)
+    with pytest.raises(UserError, match="Permission denied: '/a/b'"):
+        Oven().validate()
+
+
+def test_the_home_directory_is_understood_in_paths_alone(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    oven = Oven(name="~x", place="~/x", places="~/x, ~,hf://a/b")
+    assert (oven.name, oven.place) == ("~x", "/home/ann/x")
+    assert oven.places == "/home/ann/x,/home/ann,hf://a/b"
+    assert Oven(place="hf://a/b").place == "hf://a/b"
 
 
 @pytest.mark.parametrize(

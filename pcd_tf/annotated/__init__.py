@@ -11,6 +11,7 @@ Example:
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
@@ -42,6 +43,7 @@ def build(
     data_dir: str | None = None,
     split: str,
     annotations: str | None = None,
+    class_names: Sequence[str] = (),
     tfds_name: str | None = None,
     seed: int = 0,
 ) -> "Source":
@@ -53,6 +55,7 @@ def build(
             its data (tfds).
         split: which part: "train", "val", "test" or as the dataset calls it.
         annotations: the JSON file; by default it is looked for below data_dir (coco_json).
+        class_names: the order of the classes, where a file may have any (coco_json).
         tfds_name: the TensorFlow Datasets name, such as "coco/2017" or "voc/2012" (tfds).
         seed: which synthetic world (synthetic).
 
@@ -63,7 +66,12 @@ def build(
     """
     module = plugins.load(__name__, name)
     return module.build(
-        data_dir=data_dir, split=split, annotations=annotations, tfds_name=tfds_name, seed=seed
+        data_dir=data_dir,
+        split=split,
+        annotations=annotations,
+        class_names=class_names,
+        tfds_name=tfds_name,
+        seed=seed,
     )
 
 

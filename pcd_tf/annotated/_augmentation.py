@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from pcd_tf.annotated._boxes import MIN_SIDE
+from pcd_tf.annotated._source import MIN_SIDE
 
 
 @dataclasses.dataclass(frozen=True)

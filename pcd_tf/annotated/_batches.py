@@ -88,8 +88,8 @@ def _example(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Makes one example; the outputs are those of `batches`, without B."""
     image = source.image(index)
-    boxes, labels = _learned(source.objects(index))
     height, width = image.shape[:2]
+    boxes, labels = _learned(source.objects(index), height, width)
     flips, placement = draw(augmentation, height, width, image_size, rng)
     if flips:
         image = np.ascontiguousarray(image[:, ::-1])
@@ -103,9 +103,10 @@ def _example(
     return placement.pixels(image, image_size), all_boxes, all_labels
 
 
-def _learned(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Picks what is learned from: float32 (n, 4) boxes and int64 (n,) labels, largest first."""
-    boxes, labels = objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
+def _learned(objects: Objects, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picks what is learned from: float64 (n, 4) boxes and int64 (n,) labels, largest first."""
+    boxes, kept = objects.inside(height, width)
+    boxes, labels = boxes[kept & ~objects.crowd], objects.labels[kept & ~objects.crowd]
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     largest = np.argsort(-areas, kind="stable")[:MAX_OBJECTS]
     return boxes[largest], labels[largest]

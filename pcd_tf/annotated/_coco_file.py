@@ -2,145 +2,201 @@
 
 import collections
 import dataclasses
-import functools
-import json
-import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pcd_tf.annotated._segmentation import fault, is_given
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from pcd_tf import outside
+from pcd_tf.annotated import _box_format, _segmentation
+from pcd_tf.annotated._segmentation import Coordinate
 from pcd_tf.errors import UserError
 
-NUM_NAMED = 3  # ids named in an error
+logger = logging.getLogger(__name__)
+
+_Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # as NumPy holds them
+_Side = Annotated[int, Meta(ge=1, le=65535)]  # pixels; JPEG's largest (ITU-T T.81, annex B.2.2)
+_NUM_BEFORE, _NUM_AFTER = 40, 8  # bytes shown around what is no JSON
+
+
+class Image(msgspec.Struct, gc=False):
+    """An image; its sides in pixels."""
+
+    id: _Id
+    file_name: str
+    height: _Side
+    width: _Side
+
+
+class _Category(msgspec.Struct):
+    id: _Id
+    name: str | int | None = None
+    supercategory: str | int | None = None
+
+    @property
+    def title(self) -> str:
+        return outside.printable("" if self.name is None else str(self.name)) or str(self.id)
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+    area: float | None = None
+    iscrowd: Annotated[int, Meta(ge=0, le=1)] | bool | None = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")  # most of the file; decoded when asked for
+
+
+class _File(msgspec.Struct):
+    images: Annotated[list[Image], Meta(min_length=1)]
+    annotations: list[_Annotation]
+    categories: Annotated[list[_Category], Meta(min_length=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What the file holds.
+    """What the file holds: n annotations.
 
     Args:
-        images: each with "id", "file_name", "height" and "width".
-        annotations: those of each image, by its id.
-        class_names: in the order of the categories' ids.
+        images: with the places of the annotations of each, int64 (k,).
+        boxes: float64 (n, 4), x, y, width, height in pixels.
+        labels: int64 (n,), indices into `class_names`.
+        crowd: bool (n,).
+        areas: float64 (n,), in pixels; NaN where none is given.
+        segmentations: n of COCO's.
+        class_names: in the order of the categories' ids, or in that asked for.
         category_ids: as many.
-        has_masks: whether every object has a mask.
+        mask_fault: why not every object has a mask; None: each has one.
     """
 
-    images: Sequence[dict[str, Any]]
-    annotations: Mapping[Any, list[dict[str, Any]]]
+    images: Sequence[tuple[Image, np.ndarray]]
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    segmentations: Sequence[msgspec.Raw]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    has_masks: bool
-
-    @functools.cached_property
-    def label(self) -> dict[int, int]:
-        """The index of each category id."""
-        return {category_id: index for index, category_id in enumerate(self.category_ids)}
+    mask_fault: str | None
 
 
-def read(file: Path) -> Checked:
+def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
     """Reads and checks a file.
+
+    Args:
+        file: JSON.
+        class_names: the order of the classes; those that are not among them come last.
 
     Raises:
         UserError: when it is not COCO's format, or anything in it is wrong; the message names it.
     """
-    content = _content(file)
-    images = _images(content["images"], file)
-    categories = _categories(content["categories"], file)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-    annotations: dict[Any, list[dict[str, Any]]] = collections.defaultdict(list)
-    for place, annotation in enumerate(content["annotations"]):
-        wrong = _wrong(annotation, sizes, categories)
-        if wrong:
-            name = annotation.get("id") if isinstance(annotation, dict) else None
-            name = f"annotation id {name}" if name is not None else f"annotation number {place}"
-            raise UserError(f"Cannot use {name} of {file}. {wrong}")
-        annotations[annotation["image_id"]].append(annotation)
-    _unique((a["id"] for a in content["annotations"] if "id" in a), "annotation ids", file)
-    has_masks = bool(content["annotations"]) and all(
-        is_given(annotation.get("segmentation")) for annotation in content["annotations"]
+    content = _parsed(file)
+    images, annotations = content.images, content.annotations
+    _unique((image.id for image in images), "image ids", file)
+    image_of = _places(annotations, "image_id", [image.id for image in images], file)
+    categories = _categories(content, class_names, file)
+    label_of = _places(annotations, "category_id", [c.id for c in categories], file)
+    boxes = np.array([a.bbox for a in annotations], np.float64).reshape(-1, 4)  # n = 0: (0, 4)
+    areas = np.array([a.area for a in annotations], np.float64)  # None -> NaN
+    sizes = np.array([(image.width, image.height) for image in images])[image_of]
+    segmentations = [annotation.segmentation for annotation in annotations]
+    _box_format.check(boxes, sizes, areas, segmentations, file)
+    order = np.argsort(image_of, kind="stable")
+    rows = np.split(order, np.searchsorted(image_of[order], np.arange(1, len(images))))
+    return Checked(
+        images=list(zip(images, rows, strict=True)),
+        boxes=boxes,
+        labels=label_of,
+        crowd=np.array([bool(a.iscrowd) for a in annotations], np.bool_),
+        areas=areas,
+        segmentations=segmentations,
+        class_names=tuple(category.title for category in categories),
+        category_ids=tuple(category.id for category in categories),
+        mask_fault=_mask_fault(segmentations, sizes),
     )
-    return Checked(images, annotations, tuple(categories.values()), tuple(categories), has_masks)
 
 
-def _content(file: Path) -> dict[str, list[Any]]:
+def _parsed(file: Path) -> _File:
+    content = outside.read_bytes(file).removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise UserError(f"Expected JSON in {file}. Received: {error}.") from error
-    wanted = ("images", "annotations", "categories")
-    given = content if isinstance(content, dict) else {}
-    missing = [name for name in wanted if not isinstance(given.get(name), list)]
-    if missing:
-        found = ", ".join(map(str, given)) or type(content).__name__
+        return msgspec.json.decode(content, type=_File, strict=False)  # "7" and 7.0 are 7
+    except msgspec.ValidationError as error:
         raise UserError(
-            f"Expected COCO's format, with lists {', '.join(wanted)}, in {file}. "
-            f"Received: {found}; without {', '.join(missing)}."
+            f"Cannot use {file} as COCO's annotations. {outside.fault(error).lstrip('.: ')}."
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(
+            f"Expected JSON in {file}. Received: {error}{_around(content, str(error))}."
+        ) from error
+
+
+def _around(content: bytes, error: str) -> str:
+    """Shows the text that an error of msgspec speaks of, such as NaN, which is no JSON."""
+    place = re.search(r"\(byte (\d+)\)", error)
+    if not place:
+        return ""
+    end = int(place[1])
+    text = content[max(0, end - _NUM_BEFORE) : end + _NUM_AFTER].decode("utf-8", "replace")
+    return f", at '{outside.printable(text)}'"
+
+
+def _places(
+    annotations: Sequence[_Annotation], field: str, ids: Sequence[int], file: Path
+) -> np.ndarray:
+    """Finds the place of the id that a field of each annotation holds, int64 (n,)."""
+    place_of = {id_: place for place, id_ in enumerate(ids)}
+    places = np.array([place_of.get(getattr(a, field), -1) for a in annotations], np.int64)
+    for wrong in np.flatnonzero(places < 0)[:1]:
+        raise UserError(
+            f"Cannot use {file}. annotations[{wrong}].{field}: expected one of {len(ids)} ids, "
+            f"{outside.named(ids)}, received {getattr(annotations[wrong], field)}."
         )
-    return given
+    return places
 
 
-def _images(images: list[Any], file: Path) -> list[dict[str, Any]]:
-    if not images:
-        raise UserError(f"Expected images in {file}. Received: none.")
-    for place, image in enumerate(images):
-        if not isinstance(image, dict) or not _is_image(image):
-            raise UserError(
-                f"Expected an id, a file_name, and a height and width in pixels of each image in "
-                f"{file}. Received, as number {place}: {image}."
-            )
-    _unique((image["id"] for image in images), "image ids", file)
-    return images
+def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[_Category]:
+    """Sorts the categories, without those that only stand above others, as Roboflow writes them."""
+    _unique((category.id for category in content.categories), "category ids", file)
+    used = {annotation.category_id for annotation in content.annotations}
+    below: dict[object, set[int]] = collections.defaultdict(set)
+    for category in content.categories:
+        below[category.supercategory].add(category.id)
+    kept = [
+        c
+        for c in content.categories
+        if c.id in used or c.name is None or not below[c.name] - {c.id}
+    ]
+    if len(kept) < len(content.categories):
+        left_out = [category.title for category in content.categories if category not in kept]
+        logger.warning(
+            "%s: no class of %s, which no object has, and which stands above other classes.",
+            file,
+            outside.named(left_out),
+        )
+    _unique((category.title for category in kept), "category names", file)
+    order = {name: place for place, name in enumerate(class_names)}
+    return sorted(kept, key=lambda c: (order.get(c.title, len(order)), c.id))
 
 
-def _is_image(image: dict[str, Any]) -> bool:
-    sides = (image.get("height"), image.get("width"))
-    has_sides = all(isinstance(side, int) and side > 0 for side in sides)
-    return has_sides and isinstance(image.get("id"), int) and bool(image.get("file_name"))
+def _mask_fault(segmentations: Sequence[msgspec.Raw], sizes: np.ndarray) -> str | None:
+    for place, (segmentation, (width, height)) in enumerate(
+        zip(segmentations, sizes.tolist(), strict=True)
+    ):
+        fault = _segmentation.fault(segmentation, height, width)
+        if fault:
+            return f"annotations[{place}].segmentation{fault}"
+    return None if segmentations else "no annotations"
 
 
-def _categories(categories: list[Any], file: Path) -> dict[int, str]:
-    """Gives the names by their ids, sorted."""
-    if not categories:
-        raise UserError(f"Expected categories in {file}. Received: none.")
-    for category in categories:
-        if not isinstance(category, dict) or not isinstance(category.get("id"), int):
-            raise UserError(f"Expected an id of each category in {file}. Received: {category}.")
-    _unique((category["id"] for category in categories), "category ids", file)
-    names = {category["id"]: str(category.get("name", category["id"])) for category in categories}
-    _unique(names.values(), "category names", file)
-    return dict(sorted(names.items()))
-
-
-def _wrong(annotation: Any, sizes: Mapping[Any, Any], categories: Mapping[int, str]) -> str | None:
-    """Says what is wrong with an annotation; None: nothing."""
-    if not isinstance(annotation, dict):
-        return f"Expected a dict. Received: {annotation}."
-    image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-    if not isinstance(image_id, Hashable) or image_id not in sizes:
-        return f"Expected the id of one of the {len(sizes)} images. Received: image id {image_id}."
-    if not isinstance(category_id, Hashable) or category_id not in categories:
-        known = ", ".join(map(str, categories))
-        return f"Expected a category id of {known}. Received: category id {category_id}."
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return f"Expected a bbox of four finite numbers, x, y, width, height. Received: {box}."
-    if not _is_number(annotation.get("area", 0)):
-        return f"Expected an area in pixels. Received: {annotation['area']}."
-    segmentation = annotation.get("segmentation")
-    found = fault(segmentation, *sizes[image_id]) if is_given(segmentation) else None
-    return f"Expected polygons or run lengths of the image. Received: {found}." if found else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _unique(values: Iterable[Any], what: str, file: Path) -> None:
+def _unique(values: Iterable[object], what: str, file: Path) -> None:
     twice = [value for value, count in collections.Counter(values).items() if count > 1]
     if twice:
-        named = ", ".join(map(str, twice[:NUM_NAMED])) + (", ..." if len(twice) > NUM_NAMED else "")
         raise UserError(
-            f"Expected {what} that occur once in {file}. Received more than once: {named}."
+            f"Expected {what} that occur once in {file}. Received more than once: "
+            f"{outside.named(twice)}."
         )

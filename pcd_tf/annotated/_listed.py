@@ -1,19 +1,17 @@
 """A source whose annotations are all in memory and whose images are files."""
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pcd_tf import data
-from pcd_tf.annotated import _boxes
 from pcd_tf.annotated._segmentation import rle
 from pcd_tf.annotated._source import Objects, Source
-from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ class Listed:
         labels: int64 (n,).
         crowd: bool (n,).
         areas: float64 (n,); None: not annotated.
-        segmentations: n of COCO's; None: not annotated.
+        segmentations: n of COCO's, in JSON; None: not annotated.
     """
 
     image_id: int
@@ -44,7 +42,7 @@ class Listed:
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray | None = None
-    segmentations: Sequence[Any] | None = None
+    segmentations: Sequence[msgspec.Raw] | None = None
 
 
 class ListedSource(Source):
@@ -55,7 +53,7 @@ class ListedSource(Source):
         images: the images.
         class_names: the classes.
         category_ids: their COCO ids; default: 1, 2, ...
-        has_masks: whether every object has a segmentation.
+        mask_fault: why not every object has a segmentation; None: each has one.
     """
 
     def __init__(
@@ -65,40 +63,35 @@ class ListedSource(Source):
         *,
         class_names: Sequence[str],
         category_ids: Sequence[int] | None = None,
-        has_masks: bool = False,
+        mask_fault: str | None = "boxes alone",
     ) -> None:
         super().__init__(
             name,
             class_names=class_names,
             category_ids=category_ids,
             num_examples=len(images),
-            has_masks=has_masks,
+            has_masks=mask_fault is None,
         )
+        self.mask_fault = mask_fault
         self._images = images
         num_dropped, num_clipped = self.counts["num_dropped"], self.counts["num_clipped"]
         if num_dropped or num_clipped:
             logger.warning(
-                "%s: of %d objects, %d with less than a pixel inside their image are left out, and "
-                "%d are clipped to it.",
+                "%s: of %d objects, %d with less than a pixel inside their image are not trained "
+                "on, and %d are clipped to it for training. Scored is what the annotations say.",
                 name,
                 self.counts["num_objects"] + num_dropped,
                 num_dropped,
                 num_clipped,
             )
 
-    @functools.cached_property
-    def counts(self) -> Mapping[str, int]:
-        return _boxes.counts(self._count(image) for image in self._images)
+    def check(self) -> None:
+        data.check_images(self.num_examples, self._check_size)
 
     def image(self, index: int) -> np.ndarray:
-        listed = self._images[index]
-        pixels = np.asarray(data.decode(listed.path))
-        if pixels.shape[:2] != (listed.height, listed.width):
-            raise UserError(
-                f"Expected {listed.path} to be {listed.width} x {listed.height} pixels, as its "
-                f"annotation says. Received: {pixels.shape[1]} x {pixels.shape[0]}. Boxes would "
-                "not fit: correct the annotation, or the image (its EXIF rotation, if it has one)."
-            )
+        pixels = np.asarray(data.decode(self._images[index].path))
+        if pixels.shape[:2] != self.size(index):
+            self._check_size(index)
         return pixels
 
     def size(self, index: int) -> tuple[int, int]:
@@ -106,19 +99,12 @@ class ListedSource(Source):
 
     def objects(self, index: int) -> Objects:
         listed = self._images[index]
-        boxes, kept, _ = _boxes.inside(listed.boxes, listed.height, listed.width)
-        masks = None
-        if self.has_masks and listed.segmentations is not None:
-            masks = tuple(
-                rle(listed.segmentations[place], listed.height, listed.width)
-                for place in np.flatnonzero(kept)
-            )
         return Objects(
-            boxes=boxes[kept],
-            labels=listed.labels[kept],
-            crowd=listed.crowd[kept],
-            masks=masks,
-            areas=None if listed.areas is None else listed.areas[kept],
+            boxes=listed.boxes,
+            labels=listed.labels,
+            crowd=listed.crowd,
+            masks=None if listed.segmentations is None else _Masks(listed),
+            areas=listed.areas,
         )
 
     def image_name(self, index: int) -> str:
@@ -127,7 +113,19 @@ class ListedSource(Source):
     def image_id(self, index: int) -> int:
         return self._images[index].image_id
 
-    def _count(self, listed: Listed) -> tuple[int, int, int, int]:
-        _, kept, num_clipped = _boxes.inside(listed.boxes, listed.height, listed.width)
-        num_kept = int(kept.sum())
-        return num_kept, num_clipped, len(kept) - num_kept, int((kept & ~listed.crowd).sum())
+    def _check_size(self, index: int) -> None:
+        data.check_size(self._images[index].path, self.size(index), stated_by="its annotation")
+
+
+class _Masks(Sequence[dict[str, Any]]):
+    """The masks of an image, each compressed when it is asked for: boxes alone need none."""
+
+    def __init__(self, listed: Listed) -> None:
+        self._segmentations = listed.segmentations or ()
+        self._size = listed.height, listed.width
+
+    def __len__(self) -> int:
+        return len(self._segmentations)
+
+    def __getitem__(self, place: Any) -> Any:
+        return rle(self._segmentations[place], *self._size)

@@ -1,76 +1,109 @@
 """COCO's three ways to write a mask -> its compressed run lengths."""
 
-import math
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from pycocotools import mask as coco_mask
+
+from pcd_tf import outside
 
 MIN_NUMBERS = 6  # of a polygon: three points
 MAX_CHARACTERS = 7  # of a compressed number: 35 bits, more than the pixels of any image
+# An outline that follows the edges of pixels and meets none twice is at most 4 sides for each. A
+# longer one is nonsense, and pycocotools, which keeps 5 points a pixel of it, crashes at 1e8.
+MAX_LENGTH = 4  # of an outline, in pixels a pixel of the image
+# Pixels: far out of any image, and safe to compute with; neither NaN nor infinite.
+Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 
-def rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+class _RunLengths(msgspec.Struct, gc=False):
+    size: tuple[int, int]  # height, width
+    counts: str | list[Annotated[int, Meta(ge=0)]]
+
+
+_DECODER: msgspec.json.Decoder[list[list[float]] | _RunLengths | None] = msgspec.json.Decoder(
+    list[list[Coordinate]] | _RunLengths | None, strict=False
+)
+
+
+def rle(segmentation: msgspec.Raw, height: int, width: int) -> dict[str, Any]:
     """Compresses a segmentation that `fault` finds nothing wrong with.
 
     Args:
-        segmentation: polygons, or run lengths, compressed or not.
+        segmentation: JSON of polygons, or of run lengths, compressed or not.
         height: of the image, in pixels.
         width: of the image, in pixels.
 
     Returns:
         {"size": [H, W], "counts": str}, ready for JSON and for pycocotools.
     """
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
+    decoded = _DECODER.decode(segmentation)
+    if isinstance(decoded, _RunLengths):
+        counts = decoded.counts
         if isinstance(counts, list):
-            counts = coco_mask.frPyObjects(segmentation, height, width)["counts"]
+            plain = {"size": [height, width], "counts": counts}
+            counts = coco_mask.frPyObjects(plain, height, width)["counts"].decode("ascii")
     else:
-        polygons = [polygon for polygon in segmentation if len(polygon) >= MIN_NUMBERS]
-        counts = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"]
-    if isinstance(counts, bytes):
-        counts = counts.decode("ascii")
+        encoded = coco_mask.frPyObjects(_with_area(decoded or []), height, width)
+        counts = coco_mask.merge(encoded)["counts"].decode("ascii")
     return {"size": [height, width], "counts": counts}
 
 
-def is_given(segmentation: Any) -> bool:
-    """Tells whether there is a mask at all: many files write [] where there is none."""
-    if isinstance(segmentation, list):
-        return any(not isinstance(p, list) or len(p) >= MIN_NUMBERS for p in segmentation)
-    return segmentation is not None
+def bounds(segmentation: msgspec.Raw) -> tuple[float, float, float, float] | None:
+    """Gives x1, y1, x2, y2 of polygons; None where there are none."""
+    try:
+        decoded = _DECODER.decode(segmentation)
+    except msgspec.DecodeError:
+        return None
+    outlines = decoded if isinstance(decoded, list) else []
+    xs, ys = ([v for outline in outlines for v in outline[axis::2]] for axis in (0, 1))
+    return (min(xs), min(ys), max(xs), max(ys)) if ys else None
 
 
-def fault(segmentation: Any, height: int, width: int) -> str | None:
-    """Says what is wrong with a segmentation that is given; None: nothing."""
-    if isinstance(segmentation, dict):
-        return _fault_of_run_lengths(segmentation, height, width)
-    if not isinstance(segmentation, list):
-        return f"a segmentation of type {type(segmentation).__name__}"
-    for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            return "a polygon that is no list of x and y"
-        if not _is_finite(polygon):
-            return "a polygon with NaN, an infinite number or no number"
+def fault(segmentation: msgspec.Raw, height: int, width: int) -> str | None:
+    """Says what is wrong with a segmentation, behind its path; None: it is a mask of the image."""
+    try:
+        decoded = _DECODER.decode(segmentation)
+    except msgspec.DecodeError as error:
+        return outside.fault(error)
+    if isinstance(decoded, _RunLengths):
+        return _fault_of_run_lengths(decoded, height, width)
+    if decoded is None or not _with_area(decoded):
+        return ": expected polygons or run lengths, received none"
+    for place, polygon in enumerate(decoded):
+        if len(polygon) % 2:
+            return f"[{place}]: expected x and y in turn, received {len(polygon)} numbers"
+        if polygon and not _is_short(polygon, MAX_LENGTH * height * width):
+            return (
+                f"[{place}]: expected an outline on the image, received one far outside or endless"
+            )
     return None
 
 
-def _is_finite(numbers: list[Any]) -> bool:
-    try:
-        return math.isfinite(sum(numbers))  # one that is not finite makes the sum so, and fast
-    except TypeError:
-        return False
+def _with_area(polygons: list[list[float]]) -> list[list[float]]:
+    return [polygon for polygon in polygons if len(polygon) >= MIN_NUMBERS]
 
 
-def _fault_of_run_lengths(segmentation: dict[str, Any], height: int, width: int) -> str | None:
-    counts, size = segmentation.get("counts"), segmentation.get("size")
-    if size != [height, width]:
-        return f"run lengths of size {size} in an image of [{height}, {width}] (height, width)"
-    if not isinstance(counts, list | str):
-        return f"run lengths of type {type(counts).__name__}"
-    lengths = counts if isinstance(counts, list) else _decompressed(counts)
-    are_lengths = all(isinstance(n, int) and n >= 0 for n in lengths)
-    if not are_lengths or sum(lengths) != height * width:
-        return "run lengths that do not add up to the image"
+def _is_short(polygon: list[float], limit: float) -> bool:
+    """Tells whether an outline, drawn from the image's corner on, is no longer than the limit."""
+    longest_step = max(max(polygon), 0.0) - min(min(polygon), 0.0)
+    if (len(polygon) / 2 + 1) * longest_step <= limit:  # so it is for most, and this is fast
+        return True
+    points = np.array([0.0, 0.0, *polygon]).reshape(-1, 2)  # (points, x and y)
+    return bool(abs(np.diff(points, axis=0)).max(axis=1).sum() <= limit)
+
+
+def _fault_of_run_lengths(given: _RunLengths, height: int, width: int) -> str | None:
+    if given.size != (height, width):
+        return (
+            f".size: expected the image's {height}, {width} (height, width), "
+            f"received {given.size[0]}, {given.size[1]}"
+        )
+    lengths = given.counts if isinstance(given.counts, list) else _decompressed(given.counts)
+    if sum(lengths) != height * width or min(lengths) < 0:
+        return ".counts: expected run lengths that add up to the image, received others"
     return None
 
 

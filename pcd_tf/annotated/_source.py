@@ -1,7 +1,9 @@
 """What every source of annotated images offers, whichever place they come from."""
 
 import abc
+import collections
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +13,16 @@ from pycocotools import mask as coco_mask
 # Most objects of an image that are learned from: as many as COCO's evaluation looks at
 # (maxDets; Lin et al., "Microsoft COCO", 2014, arXiv 1405.0312; cocodataset.org/#detection-eval).
 MAX_OBJECTS = 100
+MIN_SIDE = 1.0  # pixels; a thinner box has nothing to learn from
+TOLERANCE = 1e-3  # pixels; a rounding error is no clipping
 
 
 @dataclasses.dataclass(frozen=True)
 class Objects:
-    """The n objects of one image; those without area are left out already.
+    """The n objects of one image, as they were annotated.
 
     Args:
-        boxes: float32 (n, 4), x1, y1, x2, y2 in pixels of the image and inside it.
+        boxes: float (n, 4), x1, y1, x2, y2 in pixels of the image; may reach out of it, or be thin.
         labels: int64 (n,), indices into `class_names`.
         crowd: bool (n,), COCO's iscrowd: not learned from, and ignored by the evaluation.
         masks: n compressed COCO RLEs, {"size": [H, W], "counts": str}; None: the source has none.
@@ -28,8 +32,23 @@ class Objects:
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
-    masks: tuple[dict[str, Any], ...] | None
+    masks: Sequence[dict[str, Any]] | None
     areas: np.ndarray | None = None
+
+    def inside(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Makes of the boxes what can be learned from; they are scored as annotated.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            the boxes clipped to the image, float64 (n, 4); bool (n,), which of them are a pixel or
+            more high and wide.
+        """
+        boxes = np.clip(self.boxes.astype(np.float64), 0, np.array([width, height] * 2))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return boxes, np.all(sides >= MIN_SIDE - TOLERANCE, axis=1)
 
     def measured_areas(self) -> np.ndarray:
         """Gives the area of each object in pixels, float64 (n,)."""
@@ -49,6 +68,9 @@ class Source(abc.ABC):
         category_ids: their COCO ids, as many; default: 1, 2, ...
         num_examples: how many images there are.
         has_masks: whether every object has a mask.
+
+    Attributes:
+        mask_fault: why not every object has a mask; None: each has one.
     """
 
     def __init__(
@@ -64,23 +86,46 @@ class Source(abc.ABC):
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         self.num_examples = num_examples
-        self.has_masks = has_masks
+        self.mask_fault = None if has_masks else "boxes alone"
 
     @property
-    @abc.abstractmethod
-    def counts(self) -> Mapping[str, int]:
-        """Counts what there is, and what was changed, in the whole source.
+    def has_masks(self) -> bool:
+        """Whether every object has a mask."""
+        return self.mask_fault is None
 
-        "num_objects", kept ones, crowds included; "num_clipped", boxes that reached out of their
-        image; "num_dropped", objects left out because less than a pixel of them is in the image;
+    @functools.cached_property
+    def counts(self) -> Mapping[str, int]:
+        """Counts what there is to learn from in the whole source, visiting all images once.
+
+        "num_objects", crowds included; "num_clipped", boxes that reach out of their image;
+        "num_dropped", further objects, of which less than a pixel is in the image;
         "num_empty_images", without any object; "num_beyond_max", objects that are not learned from
-        because their image has more than MAX_OBJECTS. A source that reads or draws its images one
-        by one must visit all of them the first time.
+        because their image has more than MAX_OBJECTS.
+        """
+        total = collections.Counter(
+            num_objects=0, num_clipped=0, num_dropped=0, num_empty_images=0, num_beyond_max=0
+        )
+        for index in range(self.num_examples):
+            objects = self.objects(index)
+            boxes, kept = objects.inside(*self.size(index))
+            clipped = (abs(boxes - objects.boxes) > TOLERANCE).any(axis=1)
+            total["num_objects"] += int(kept.sum())
+            total["num_clipped"] += int((clipped & kept).sum())
+            total["num_dropped"] += int((~kept).sum())
+            total["num_empty_images"] += not kept.any()
+            total["num_beyond_max"] += max(0, int((kept & ~objects.crowd).sum()) - MAX_OBJECTS)
+        return dict(total)
+
+    def check(self) -> None:  # noqa: B027 - one that states no sizes has nothing to look at
+        """Looks at what can be told of all images without decoding one.
+
+        Raises:
+            UserError: when one is no image, or of another size than its annotation says.
         """
 
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
-        """Reads an image: uint8 (H, W, 3). Raises ValueError when it cannot be read."""
+        """Reads an image: uint8 (H, W, 3). Raises UserError when it cannot be read."""
 
     @abc.abstractmethod
     def size(self, index: int) -> tuple[int, int]:
@@ -101,8 +146,8 @@ class Source(abc.ABC):
     def coco(self) -> dict[str, Any]:
         """Gives the ground truth in COCO's format, ready for JSON; annotations are numbered anew.
 
-        See cocodataset.org/#format-data. Boxes are those of `objects`; only with masks is there a
-        "segmentation".
+        See cocodataset.org/#format-data. All objects are in it, as they were annotated, so that
+        scores are those of the annotation file; only with masks is there a "segmentation".
         """
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []

@@ -3,32 +3,35 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pcd_tf.annotated._coco_file import Checked, read
+from pcd_tf import outside
+from pcd_tf.annotated._coco_file import Checked, Image, read
 from pcd_tf.annotated._listed import Listed, ListedSource
 from pcd_tf.errors import UserError
 
-NUM_NAMED = 3  # missing files named in an error
-
 
 def build(
-    *, data_dir: str | None = None, split: str, annotations: str | None = None, **_: object
+    *,
+    data_dir: str | None = None,
+    split: str,
+    annotations: str | None = None,
+    class_names: Sequence[str] = (),
+    **_: object,
 ) -> "CocoJsonSource":
     """Opens the annotations of `split`."""
     if data_dir is None:
         raise UserError("Expected data_dir, the directory of the images. Received: None.")
-    return CocoJsonSource(data_dir, split=split, annotations=annotations)
+    return CocoJsonSource(data_dir, split=split, annotations=annotations, class_names=class_names)
 
 
 class CocoJsonSource(ListedSource):
     """Images and the JSON file that annotates them, as COCO publishes them.
 
     Everything in the file is checked at the start, and that each image is there; images are decoded
-    when they are asked for. Classes are in the order of their ids. Masks are offered when every
-    object has one: polygons or run lengths, compressed or not.
+    when they are asked for. Masks are offered when every object has one: polygons or run lengths,
+    compressed or not. A class that only stands above others, and that no object has, is left out.
 
     Source: cocodataset.org/#format-data, "Object Detection".
 
@@ -37,6 +40,7 @@ class CocoJsonSource(ListedSource):
         split: which part, such as "train2017".
         annotations: the JSON file; default: data_dir/instances_SPLIT.json, or the same in
             data_dir/annotations.
+        class_names: the order of the classes, such as that of another split; default: by id.
 
     Raises:
         UserError: when the JSON file or an image is missing; when the file is not COCO's format, or
@@ -53,18 +57,19 @@ class CocoJsonSource(ListedSource):
         *,
         split: str,
         annotations: str | os.PathLike[str] | None = None,
+        class_names: Sequence[str] = (),
     ) -> None:
         root = Path(data_dir).expanduser()
         file = _annotation_file(root, split, annotations)
-        checked = read(file)
-        names = [image["file_name"] for image in checked.images]
+        checked = read(file, class_names)
+        names = [str(outside.relative(image.file_name, file)) for image, _ in checked.images]
         folder = _image_folder(root, split, names, file)
         super().__init__(
             str(file),
-            [_listed(image, folder, checked) for image in checked.images],
+            [_listed(image, folder, rows, checked) for image, rows in checked.images],
             class_names=checked.class_names,
             category_ids=checked.category_ids,
-            has_masks=checked.has_masks,
+            mask_fault=checked.mask_fault,
         )
 
 
@@ -75,7 +80,7 @@ def _annotation_file(root: Path, split: str, annotations: str | os.PathLike[str]
     else:
         candidates = [root / name, root / "annotations" / name]
     for candidate in candidates:
-        if candidate.is_file():
+        if outside.is_file(candidate):
             return candidate
     places = " and ".join(map(str, candidates))
     raise UserError(
@@ -90,34 +95,33 @@ def _image_folder(root: Path, split: str, names: Sequence[str], file: Path) -> P
     for folder in (root / split, root, root / "images"):
         if not folder.is_dir():
             continue
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in names if not outside.is_file(folder / name)]
         if not missing:
             return folder
         if len(missing) < len(fewest[0]):
             fewest = (missing, folder)
     missing, folder = fewest
     where = folder if len(missing) < len(names) else f"{root / split}, {root} and {root / 'images'}"
-    named = ", ".join(missing[:NUM_NAMED]) + (", ..." if len(missing) > NUM_NAMED else "")
     raise UserError(
         f"Expected the {len(names)} images of {file} in {where}. Received: {len(missing)} of them "
-        f"are missing: {named}. Give the right data_dir, or take them out of the file."
+        f"are missing: {outside.named(missing)}. Give the right data_dir, or take them out of the "
+        "file."
     )
 
 
-def _listed(image: dict[str, Any], folder: Path, checked: Checked) -> Listed:
-    annotations = checked.annotations.get(image["id"], [])
-    boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)  # (n, 4)
+def _listed(image: Image, folder: Path, rows: np.ndarray, checked: Checked) -> Listed:
+    boxes, areas = checked.boxes[rows], checked.areas[rows]
     boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x1, y1, x2, y2
-    has_areas = all("area" in a for a in annotations)
+    has_masks = checked.mask_fault is None
     return Listed(
-        image_id=image["id"],
-        name=image["file_name"],
-        path=folder / image["file_name"],
-        height=image["height"],
-        width=image["width"],
+        image_id=image.id,
+        name=image.file_name,
+        path=folder / image.file_name,
+        height=image.height,
+        width=image.width,
         boxes=boxes,
-        labels=np.array([checked.label[a["category_id"]] for a in annotations], np.int64),
-        crowd=np.array([a.get("iscrowd", 0) for a in annotations], np.bool_),
-        areas=np.array([a["area"] for a in annotations], np.float64) if has_areas else None,
-        segmentations=[a["segmentation"] for a in annotations] if checked.has_masks else None,
+        labels=checked.labels[rows],
+        crowd=checked.crowd[rows],
+        areas=areas if np.isfinite(areas).all() else None,
+        segmentations=[checked.segmentations[row] for row in rows] if has_masks else None,
     )

@@ -1,12 +1,10 @@
 """Annotated images drawn on the fly, with exact boxes and masks; no files, no download."""
 
 import functools
-from collections.abc import Mapping
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pcd_tf.annotated import _boxes
 from pcd_tf.annotated._source import Objects, Source
 from pcd_tf.data.synthetic import SyntheticSource
 
@@ -48,11 +46,6 @@ class AnnotatedSyntheticSource(Source):
         )
         self._world = world
         self._example = functools.lru_cache(maxsize=NUM_KEPT)(self._draw)
-
-    @functools.cached_property
-    def counts(self) -> Mapping[str, int]:
-        numbers = [len(self.objects(index).labels) for index in range(self.num_examples)]
-        return _boxes.counts((number, 0, 0, number) for number in numbers)
 
     def image(self, index: int) -> np.ndarray:
         return self._example(index)[0]

@@ -2,7 +2,6 @@
 
 import functools
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import tensorflow_datasets
 from PIL import Image
 
 from pcd_tf import data
-from pcd_tf.annotated import _boxes
 from pcd_tf.annotated._source import Objects, Source
 from pcd_tf.annotated._tfrecords import Records
 from pcd_tf.errors import UserError
@@ -78,10 +76,6 @@ class AnnotatedTfdsSource(Source):
         self._records = Records(info.splits[split].file_instructions)
         self._example = functools.lru_cache(maxsize=NUM_KEPT)(self._read)
 
-    @functools.cached_property
-    def counts(self) -> Mapping[str, int]:
-        return _boxes.counts(self._count(index) for index in range(self.num_examples))
-
     def image(self, index: int) -> np.ndarray:
         return np.asarray(self._images.open(index, self._example(index)["image"]))
 
@@ -94,13 +88,12 @@ class AnnotatedTfdsSource(Source):
 
     def objects(self, index: int) -> Objects:
         objects = self._example(index)["objects"]
-        boxes, kept, _ = _boxes.inside(self._boxes(index), *self.size(index))
         return Objects(
-            boxes=boxes[kept],
-            labels=np.asarray(objects["label"], np.int64)[kept],
-            crowd=self._crowd(index)[kept],
+            boxes=self._boxes(index),
+            labels=np.asarray(objects["label"], np.int64),
+            crowd=self._crowd(index),
             masks=None,
-            areas=np.asarray(objects["area"], np.float64)[kept] if "area" in objects else None,
+            areas=np.asarray(objects["area"], np.float64) if "area" in objects else None,
         )
 
     def image_name(self, index: int) -> str:
@@ -129,11 +122,6 @@ class AnnotatedTfdsSource(Source):
             if name in objects:
                 crowd |= np.asarray(objects[name], np.bool_)
         return crowd
-
-    def _count(self, index: int) -> tuple[int, int, int, int]:
-        _, kept, num_clipped = _boxes.inside(self._boxes(index), *self.size(index))
-        num_single = int((kept & ~self._crowd(index)).sum())
-        return int(kept.sum()), num_clipped, int((~kept).sum()), num_single
 
     def _read(self, index: int) -> dict[str, Any]:
         skip = tensorflow_datasets.decode.SkipDecoding()

@@ -6,7 +6,6 @@ import keras
 from keras import initializers, layers, ops
 
 from pcd_tf.backbones import _positions
-from pcd_tf.errors import UserError
 
 
 @keras.saving.register_keras_serializable(package="pcd_tf")
@@ -34,7 +33,7 @@ class PatchTokens(layers.Layer):
         float (B, 1 + R + H / p * W / p, C).
 
     Raises:
-        UserError: when H or W is no multiple of p. Where they are known only when the graph runs,
+        ValueError: when H or W is no multiple of p. Where they are known only when the graph runs,
             TensorFlow's error there is that of a reshape.
     """
 
@@ -182,7 +181,7 @@ def whole_patches_shape(images_shape: Any, patch_size: int) -> tuple[int | None,
     """Computes the map's (h, w) for a shape of images, None for what is not known yet."""
     sides = images_shape[1:3]
     if any(side is not None and (side % patch_size or not side) for side in sides):
-        raise UserError(
+        raise ValueError(
             f"Expected images with sides that are multiples of the patch, {patch_size} pixels: "
             f"crop or resize them. Received: {sides[0]} x {sides[1]} pixels."
         )

@@ -57,6 +57,18 @@ def resnet(depth: int, *, synchronized: bool = True) -> keras_hub.models.ResNetB
     return backbone
 
 
+def zero_init_residual(backbone: keras_hub.models.ResNetBackbone) -> None:
+    """Sets the last BatchNorm scale of each residual block to 0: it starts as its shortcut.
+
+    MoCo v3 pre-trains its ResNets so, by torchvision's option of this name.
+    Source: Goyal et al., "Accurate, Large Minibatch SGD", 2017, arXiv 1706.02677, section 5.1.
+    """
+    last = {"basic_block": "_2_bn", "bottleneck_block": "_3_bn"}[backbone.block_type]
+    for layer in backbone.layers:
+        if layer.name.endswith(last):
+            layer.gamma.assign(keras.ops.zeros_like(layer.gamma))
+
+
 def _initialise_as_torchvision(layer: keras.layers.Conv2D) -> None:
     """Draws the kernel anew: KerasHub takes Keras's default, Glorot, and has no option for it."""
     he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pcd_tf import annotated, detectors, segmented, segmenters, students
+from pcd_tf.configs._bounds import EPOCHS, LEARNING_RATE
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._run import RunConfig
 from pcd_tf.settings import Conflict, setting, with_default
@@ -73,7 +74,10 @@ class FinetuningConfig(RunConfig):
         group="model",
         source="[RetinaNet]",
         unit="strides of the level",
-        above=0,
+        minimum=0.125,
+        maximum=64,
+        reason="0.125 strides are one pixel at P3.",
+        maximum_reason="64 strides are 8192 pixels at P7.",
     )
     dataset: str = setting(
         "synthetic",
@@ -152,7 +156,7 @@ class FinetuningConfig(RunConfig):
         group="training",
         source="[Detectron2]",
         unit="per 16 images",
-        above=0,
+        **LEARNING_RATE,
         when_none=f"{_RATE}; for mask_rcnn {_RATES['mask_rcnn']}",
     )
     schedule: str = setting(
@@ -177,6 +181,7 @@ class FinetuningConfig(RunConfig):
         source="[ours]",
         unit="epochs",
         above=0,
+        **EPOCHS,
         when_none="at the end alone",
     )
 

@@ -3,14 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
+from pcd_tf.configs._bounds import EPOCHS, SIDE, STEPS, TRAINING_BATCH
+from pcd_tf.configs._outputs import problem_of_output
 from pcd_tf.errors import UserError
 from pcd_tf.settings import Conflict, Settings, setting
 
 DEFAULT_NUM_EPOCHS = 100
 DEFAULT_WARMUP_EPOCHS = 10.0
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class RunConfig(Settings):
         minimum=32,
         multiple_of=32,
         reason="The last feature map has one pixel for each 32 of the image.",
+        **SIDE,
     )
     global_batch_size: int = setting(
         help="Images in a step, over all replicas together.",
@@ -36,6 +39,7 @@ class RunConfig(Settings):
         source="[code]",
         unit="images",
         minimum=2,
+        **TRAINING_BATCH,
     )
     num_epochs: int | None = setting(
         None,
@@ -44,6 +48,7 @@ class RunConfig(Settings):
         source="[code]",
         unit="epochs",
         minimum=1,
+        **EPOCHS,
         when_none=f"{DEFAULT_NUM_EPOCHS}, unless --num_steps is given",
     )
     num_steps: int | None = setting(
@@ -52,14 +57,17 @@ class RunConfig(Settings):
         group="training",
         source="[ours]",
         unit="steps",
-        minimum=1,
+        **STEPS,
         when_none="as many as --num_epochs makes",
     )
     weight_decay: float = setting(
-        help="Weight decay, on kernels only: none on biases and on BatchNorm.",
+        help="Weight decay, added to the gradient before the momentum, as PyTorch does. On kernels "
+        "only: none on biases, normalisations, tokens and positions.",
         group="training",
         source="[code]",
         minimum=0,
+        maximum=1,
+        maximum_reason="Published recipes stay below 0.5.",
     )
     warmup_epochs: float | None = setting(
         None,
@@ -68,6 +76,7 @@ class RunConfig(Settings):
         source="[code]",
         unit="epochs",
         minimum=0,
+        **EPOCHS,
         when_none=f"{DEFAULT_WARMUP_EPOCHS:g}, but at most a tenth of the run",
     )
     workdir: str = setting(
@@ -91,8 +100,9 @@ class RunConfig(Settings):
         help="Cuts the CPU into this many devices, to try several replicas without GPUs.",
         group="run",
         source="[ours]",
-        unit="devices",
         minimum=1,
+        maximum=64,
+        maximum_reason="Each has a copy of the model, and all share the one CPU.",
     )
     precision: str = setting(
         "float32",
@@ -108,7 +118,8 @@ class RunConfig(Settings):
         group="run",
         source="[ours]",
         minimum=0,
-        maximum=2**32 - 1,
+        maximum=LARGEST_SEED,
+        maximum_reason="NumPy's seeds have 32 bits.",
     )
     log_every_steps: int = setting(
         10,
@@ -116,7 +127,7 @@ class RunConfig(Settings):
         group="run",
         source="[ours]",
         unit="steps",
-        minimum=1,
+        **STEPS,
     )
     checkpoint_every_steps: int = setting(
         1000,
@@ -124,7 +135,7 @@ class RunConfig(Settings):
         group="run",
         source="[ours]",
         unit="steps",
-        minimum=1,
+        **STEPS,
     )
 
     def total_steps(self, num_examples: int) -> int:
@@ -157,11 +168,8 @@ class RunConfig(Settings):
         yield from super().conflicts()
         yield from self._schedule_conflicts()
         yield from self._device_conflicts()
-        if Path(self.workdir).is_file():
-            yield (
-                ("workdir",),
-                f"expected a directory, old or new. Received a file: {self.workdir}.",
-            )
+        if problem := problem_of_output(self.workdir):
+            yield ("workdir",), problem
 
     def _schedule_conflicts(self) -> Iterator[Conflict]:
         if self.num_epochs is not None and self.num_steps is not None:
@@ -187,6 +195,6 @@ class RunConfig(Settings):
             fitting = max(1, self.global_batch_size // count) * count
             yield (
                 names,
-                f"expected a multiple of the {count} devices, {fitting} for example. "
+                f"expected a multiple of num_virtual_devices={count}, {fitting} for example. "
                 f"Received: {self.global_batch_size}.",
             )

@@ -1,12 +1,13 @@
 """The settings of every job that takes in a teacher from elsewhere."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from pcd_tf.settings import Conflict, Settings, setting
 
+# Whatever a model was trained with: images of 0..255 come out below a million, and in float32.
+_RANGES = {"teacher_mean": (-1000, 1000), "teacher_std": (0.001, 1000)}
 _SETTINGS = ("teacher_map", "teacher_head", "teacher_mean", "teacher_std")
 
 
@@ -77,20 +78,20 @@ class TeacherConfig(Settings):
             if teacher != "custom":
                 text = f"only a teacher of your own needs it. Received: teacher={teacher or ''}. "
                 yield (name, "teacher"), f"{text}Set teacher to custom, or leave this out."
-        for name, low in (("teacher_mean", -math.inf), ("teacher_std", 0.0)):
+        for name, (low, high) in _RANGES.items():
             given = getattr(self, name)
-            if given is not None and not _are_three_above(low, given):
-                what = "three numbers above 0" if low == 0 else "three numbers"
-                yield (name,), f"expected {what} with commas, such as 1,1,1. Received: {given!r}."
+            if given is not None and not _are_three_within(low, high, given):
+                what = f"three numbers of {low:g} to {high:g} with commas"
+                yield (name,), f"expected {what}, such as 1,1,1. Received: {given!r}."
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:
     return None if text is None else tuple(float(part) for part in text.split(","))
 
 
-def _are_three_above(low: float, text: str) -> bool:
+def _are_three_within(low: float, high: float, text: str) -> bool:
     try:
         found = _numbers(text) or ()
     except ValueError:
         return False
-    return len(found) == 3 and all(low < number < math.inf for number in found)
+    return len(found) == 3 and all(low <= number <= high for number in found)

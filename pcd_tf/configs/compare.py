@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from pcd_tf.configs._finetuning import FinetuningConfig
+from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 
@@ -21,7 +22,7 @@ class Config(FinetuningConfig):
         "others are compared with the first: random, for example.",
         group="model",
         source="[ours]",
-        unit="list of inits",
+        unit="list of names or paths",
     )
     seeds: int = setting(
         3,
@@ -31,6 +32,8 @@ class Config(FinetuningConfig):
         source="[ours]",
         unit="runs",
         minimum=1,
+        maximum=1000,
+        maximum_reason="Each trains every init once more.",
     )
     eval_every_epochs: float | None = with_default(
         FinetuningConfig, "eval_every_epochs", 1.0, source="[ours]"
@@ -57,5 +60,8 @@ class Config(FinetuningConfig):
         if len(self.names) < 2 or len(set(self.names)) < len(self.names):
             text = f"expected two or more different ones. Received: {self.inits!r}."
             yield ("inits",), text
+        if self.seed + self.seeds > LARGEST_SEED + 1:
+            text = f"expected the last of the {self.seeds} seeds to be at most {LARGEST_SEED}."
+            yield ("seed", "seeds"), f"{text} Received: {self.seed} for the first."
         for name in self.names:
             yield from self.init_conflicts(name)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from pcd_tf.configs._outputs import problem_of_output
 from pcd_tf.configs._teacher import TeacherConfig
 from pcd_tf.settings import Conflict, setting
 
@@ -30,7 +31,7 @@ class Config(TeacherConfig):
         "name or its directory.",
         group="model",
         source="[ours]",
-        unit="path",
+        unit="name or path",
     )
     workdir: str = setting(
         "",
@@ -48,8 +49,5 @@ class Config(TeacherConfig):
                 f"expected a file to convert. Received: {self.checkpoint!r}, a teacher already: "
                 "hand it to distill as --teacher_checkpoint.",
             )
-        if Path(self.workdir).is_file():
-            yield (
-                ("workdir",),
-                f"expected a directory that is new or empty. Received a file: {self.workdir}.",
-            )
+        if problem := problem_of_output(self.workdir):
+            yield ("workdir",), problem

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pcd_tf import teachers
+from pcd_tf.configs._bounds import EPOCHS
 from pcd_tf.configs._teacher import TeacherConfig
 from pcd_tf.configs.training import TrainingConfig
 from pcd_tf.settings import Conflict, setting, with_default
@@ -30,7 +31,7 @@ class Config(TeacherConfig, TrainingConfig):
         "--teacher, what convert takes as --checkpoint.",
         group="model",
         source="[ours]",
-        unit="path",
+        unit="name or path",
     )
     teacher: str | None = setting(
         None,
@@ -55,6 +56,7 @@ class Config(TeacherConfig, TrainingConfig):
         "already; it is cut behind its last map.",
         group="model",
         source="[ours]",
+        unit="name or path",
         when_none="none",
     )
     student_pyramid: str | None = setting(
@@ -73,6 +75,7 @@ class Config(TeacherConfig, TrainingConfig):
         "layout (.pth, .pt, .ckpt, .bin, .safetensors, .npz).",
         group="model",
         source="[ours]",
+        unit="name or path",
     )
     mhsa: bool = setting(
         True,
@@ -123,6 +126,8 @@ class Config(TeacherConfig, TrainingConfig):
         source="[code]",
         unit="vectors",
         minimum=1,
+        maximum=2**24,
+        maximum_reason="16777216 vectors of 256 channels take 16 GiB.",
     )
     temperature: float = setting(
         0.2,
@@ -130,7 +135,9 @@ class Config(TeacherConfig, TrainingConfig):
         group="model",
         source="[paper]",
         minimum=0.025,
+        maximum=100,
         reason="Below, the streamed loss underflows in float32.",
+        maximum_reason="Above, all pixels look alike to the loss.",
     )
     eval_every_epochs: float | None = setting(
         None,
@@ -140,6 +147,7 @@ class Config(TeacherConfig, TrainingConfig):
         source="[ours]",
         unit="epochs",
         above=0,
+        **EPOCHS,
         when_none="never",
     )
     eval_dir: str | None = setting(
@@ -169,6 +177,8 @@ class Config(TeacherConfig, TrainingConfig):
         source="[ours]",
         unit="scores",
         minimum=1,
+        maximum=10**6,
+        maximum_reason="No run is scored more often.",
         when_none="the run goes to its end",
     )
     global_batch_size: int = with_default(
@@ -233,6 +243,6 @@ class Config(TeacherConfig, TrainingConfig):
         ):
             text = f"expected one layer for each level. Received: {pyramid!r}."
             yield ("student_pyramid",), text
-        if self.student_init != "random" and not Path(self.student_init).expanduser().exists():
+        if self.student_init != "random" and not Path(self.student_init).exists():
             text = f"expected random or an existing path. Received: {self.student_init!r}."
             yield ("student_init",), text

@@ -5,7 +5,9 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from pcd_tf.configs._bounds import BATCH, SIDE
 from pcd_tf.configs._images import ImagesConfig
+from pcd_tf.configs._outputs import problem_of_output
 from pcd_tf.settings import Conflict, setting, with_default
 
 SUFFIXES = (".npz", ".parquet")
@@ -34,6 +36,7 @@ class Config(ImagesConfig):
         source="[ours]",
         unit="pixels",
         minimum=32,
+        **SIDE,
         when_none="what an export is fixed to, or the student was trained on; 224 for a teacher",
     )
     model: str = setting(
@@ -50,7 +53,7 @@ class Config(ImagesConfig):
         group="run",
         source="[ours]",
         unit="images",
-        minimum=1,
+        **BATCH,
         when_none="64, or what an export is fixed to",
     )
     out: str = setting(
@@ -77,6 +80,8 @@ class Config(ImagesConfig):
             )
         elif out.exists():
             yield ("out",), f"expected a new file. Received: {out}, which exists: remove it first."
+        elif problem := problem_of_output(out.parent):
+            yield ("out",), problem
         elif out.suffix == ".parquet" and (problem := _problem_of_pyarrow()):
             yield (
                 ("out",),

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pcd_tf import data, segmented
+from pcd_tf.configs._bounds import BATCH, SIDE
 from pcd_tf.configs._finetuning import FinetuningConfig
 from pcd_tf.configs._images import ImagesConfig
+from pcd_tf.configs._outputs import problem_of_output
+from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 
@@ -21,9 +24,9 @@ class Config(ImagesConfig):
     probe: str = setting(
         "knn",
         help="How the network is judged; nothing of it is trained. knn: the class of the most "
-        "similar training images; linear: logistic regression on the mean pixel; linear_dense: a "
-        "linear classifier at every pixel, mIoU; pixel_retrieval: a pixel finds the same place in "
-        "another view, without labels.",
+        "similar training images; linear: a linear classifier on the mean pixel, by L-BFGS, or by "
+        "SGD where they are too many; linear_dense: one at every pixel, mIoU; pixel_retrieval: a "
+        "pixel finds the same place in another view, without labels.",
         group="model",
         source="[ours]",
         choices_in="pcd_tf.probes",
@@ -34,6 +37,7 @@ class Config(ImagesConfig):
         "(directory or name), or a teacher's directory, whose backbone is taken.",
         group="model",
         source="[ours]",
+        unit="name or path",
     )
     student: str = with_default(FinetuningConfig, "student", "resnet18", source="[paper]")
     dataset: str = setting(
@@ -55,12 +59,14 @@ class Config(ImagesConfig):
     eval_split: str = with_default(FinetuningConfig, "eval_split", "val", source="[ours]")
     image_size: int | None = setting(
         None,
-        help="Height and width of the images: their central square; for linear_dense they are "
-        "padded to a square.",
+        help="Height and width of the images. For knn and linear the centre is cut out, the short "
+        "side resized to 256/224 of this, as published; for linear_dense they are padded to a "
+        "square.",
         group="data",
         source="[ours]",
         unit="pixels",
         minimum=32,
+        **SIDE,
         when_none="what a student was distilled at; 224 for others",
     )
     batch_size: int = setting(
@@ -69,7 +75,7 @@ class Config(ImagesConfig):
         group="run",
         source="[ours]",
         unit="images",
-        minimum=1,
+        **BATCH,
     )
     seed: int = setting(
         0,
@@ -77,7 +83,8 @@ class Config(ImagesConfig):
         group="run",
         source="[ours]",
         minimum=0,
-        maximum=2**32 - 1,
+        maximum=LARGEST_SEED,
+        maximum_reason="NumPy's seeds have 32 bits.",
     )
     out: str | None = setting(
         None,
@@ -108,3 +115,5 @@ class Config(ImagesConfig):
         if self.out is not None and not Path(self.out).parent.is_dir():
             text = f"expected a file in an existing directory. Received: {self.out}."
             yield ("out",), text
+        elif self.out is not None and (problem := problem_of_output(Path(self.out).parent)):
+            yield ("out",), problem

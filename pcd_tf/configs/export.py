@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from pcd_tf.configs._bounds import BATCH, SIDE
+from pcd_tf.configs._outputs import problem_of_output
 from pcd_tf.errors import UserError
 from pcd_tf.settings import Conflict, Settings, setting
 
@@ -59,7 +61,8 @@ class Config(Settings):
     )
     image_size: str | None = setting(
         None,
-        help="Size of the images that the export takes: pixels a side, or HEIGHTxWIDTH. "
+        help="Size of the images that the export takes: pixels a side, or HEIGHTxWIDTH, "
+        f"at most {SIDE['maximum']} a side. "
         "keras_hub_preset: the size that its image converter resizes to. Not for torchvision.",
         group="model",
         source="[ours]",
@@ -72,7 +75,7 @@ class Config(Settings):
         group="model",
         source="[ours]",
         unit="images",
-        minimum=1,
+        **BATCH,
         when_none="any number; for litert, 1",
     )
     precision: str | None = setting(
@@ -98,14 +101,14 @@ class Config(Settings):
         """Height and width of `image_size`, pixels; None when it is not given."""
         if self.image_size is None:
             return None
-        found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", self.image_size)
-        if not found:
+        found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", self.image_size, re.ASCII)
+        sides = [int(side) for side in found.groups(found[1])] if found else []
+        if not sides or max(sides) > SIDE["maximum"]:
             raise UserError(
-                "image_size: expected pixels a side, as in 224, or HEIGHTxWIDTH, as in 480x640. "
-                f"Received: {self.image_size!r}."
+                "image_size: expected pixels a side, as in 224, or HEIGHTxWIDTH, as in 480x640, "
+                f"at most {SIDE['maximum']} a side. Received: {self.image_size!r}."
             )
-        height, width = found.groups()
-        return int(height), int(width or height)
+        return sides[0], sides[1]
 
     def conflicts(self) -> Iterator[Conflict]:
         workdir, out = Path(self.workdir), Path(self.out)
@@ -118,6 +121,8 @@ class Config(Settings):
             )
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
             yield ("out",), f"expected a directory that is new or empty. Received: {self.out!r}."
+        elif problem := problem_of_output(out):
+            yield ("out",), problem
         if self.data_dir is not None and not Path(self.data_dir).is_dir():
             yield ("data_dir",), f"expected a folder of images. Received: {self.data_dir!r}."
         try:

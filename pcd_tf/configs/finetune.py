@@ -21,6 +21,7 @@ class Config(FinetuningConfig):
         "KerasHub preset (directory or name), or a teacher's directory.",
         group="model",
         source="[ours]",
+        unit="name or path",
     )
     export: bool = setting(
         True,

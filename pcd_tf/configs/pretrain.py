@@ -33,13 +33,17 @@ class Config(TrainingConfig):
         source="[MoCo v3]",
         minimum=0,
         maximum=1,
+        maximum_reason="It is the share of the old weights.",
     )
     temperature: float = setting(
         1.0,
         help="Temperature of the contrastive loss: 1.0 for a ResNet, 0.2 for a ViT.",
         group="training",
         source="[MoCo v3]",
-        above=0,
+        minimum=0.01,
+        maximum=100,
+        reason="Below, the loss sees the nearest image alone.",
+        maximum_reason="Above, all images look alike to the loss.",
     )
     global_batch_size: int = with_default(
         TrainingConfig, "global_batch_size", 4096, source="[MoCo v3]"

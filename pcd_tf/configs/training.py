@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from pcd_tf.configs._bounds import LEARNING_RATE
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._run import RunConfig
 from pcd_tf.settings import setting
@@ -25,5 +26,5 @@ class TrainingConfig(ImagesConfig, RunConfig):
         group="training",
         source="[code]",
         unit="per 256 images",
-        above=0,
+        **LEARNING_RATE,
     )

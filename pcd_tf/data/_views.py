@@ -103,6 +103,22 @@ def central_square(image: Image.Image, image_size: int) -> np.ndarray:
     return _resized(image, (y, x, y + side, x + side), image_size)
 
 
+def centre_crop(image: Image.Image, image_size: int) -> np.ndarray:
+    """Resizes the short side to 256/224 of S and cuts out the centre: uint8 (S, S, 3).
+
+    As the protocols that evaluate whole images do (MoCo v3's and DINO's `Resize(256)`, then
+    `CenterCrop(224)`), with torchvision's rounding. Only what is kept is resized.
+    """
+    short, least = round(image_size * 256 / 224), min(image.size)
+    box = []
+    for side in (image.height, image.width):
+        resized = side * short // least
+        start = round((resized - image_size) / 2)
+        box.append((start * side / resized, (start + image_size) * side / resized))
+    (y0, y1), (x0, x1) = box
+    return _resized(image, (y0, x0, y1, x1), image_size)
+
+
 def _make_views(
     source: Source,
     recipe: Recipe,
@@ -130,7 +146,9 @@ def _make_views(
     return images, boxes, flips, photometric, np.int64(used_index)
 
 
-def _resized(image: Image.Image, box: tuple[int, int, int, int], image_size: int) -> np.ndarray:
+def _resized(
+    image: Image.Image, box: tuple[float, float, float, float], image_size: int
+) -> np.ndarray:
     """Cuts out a box and resizes it, antialiased, to uint8 (S, S, 3)."""
     y0, x0, y1, x1 = box
     size = (image_size, image_size)

@@ -89,8 +89,9 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
             f"Expected masks. Received: image {source.image_name(index)} of {source.name}, which "
             "has boxes alone. Use --model=retinanet, or a source with masks: --dataset=coco_json."
         )
-    kept = np.flatnonzero(~objects.crowd)
-    x1, y1, x2, y2 = (objects.boxes[kept] / np.array([width, height] * 2)).T
+    boxes, large = objects.inside(height, width)
+    kept = np.flatnonzero(large & ~objects.crowd)
+    x1, y1, x2, y2 = (boxes[kept] / np.array([width, height] * 2)).T
     masks = [_png(pycocotools.mask.decode(objects.masks[i])[..., None]) for i in kept]
     features = {
         "image/encoded": _bytes([_png(image)]),

@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from pcd_tf import annotated, inits
+from pcd_tf import annotated, inits, outside
 from pcd_tf.detectors import _mask_rcnn_layout as layouts
 from pcd_tf.errors import UserError
 
@@ -79,14 +79,10 @@ def check(
         if not source.has_masks:
             raise UserError(
                 "model=mask_rcnn: expected a source with a mask for each object. Received: "
-                f"{source.name}, which has boxes alone. Use --model=retinanet, or annotations with "
+                f"{source.name} ({source.mask_fault}). Use --model=retinanet, or annotations with "
                 "masks: --dataset=coco_json."
             )
-    if train_source.class_names != eval_source.class_names:
-        raise UserError(
-            "Expected the same classes in training and evaluation. Received: "
-            f"{', '.join(train_source.class_names)} and {', '.join(eval_source.class_names)}."
-        )
+    outside.check_same_classes(train_source, eval_source)
     for name, choices in _CHOICES.items():
         received = getattr(settings, name)
         if received not in choices:

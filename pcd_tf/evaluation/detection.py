@@ -23,6 +23,8 @@ IOU_TYPES = ("bbox", "segm")
 class Detections:
     """Collects what was detected on the images of a source, and scores it.
 
+    Scored is against the annotations as they are: boxes that reach out of their image, and thin
+    ones, which training clips and leaves out, count as pycocotools counts them in the file.
     AP is the mean over ten overlaps (IoU 0.50 to 0.95), all classes and 101 points of recall, from
     the 100 best detections of an image; AP50 is that at IoU 0.50. A crowd is neither right nor
     wrong to find. "Agnostic" scores take all classes for one: they tell finding from naming, and
@@ -158,8 +160,8 @@ class Detections:
             raise UserError(f"Expected iou_type of {', '.join(IOU_TYPES)}. Received: {iou_type!r}.")
         if iou_type == "segm" and not self._source.has_masks:
             raise UserError(
-                f"Expected masks in {self._source.name}, for iou_type='segm'. Received: none. "
-                "Use iou_type='bbox'."
+                f"Expected masks in {self._source.name}, for iou_type='segm'. Received: "
+                f"{self._source.mask_fault}. Use iou_type='bbox'."
             )
         if iou_type == "segm" and any("segmentation" not in result for result in self.results()):
             raise UserError(

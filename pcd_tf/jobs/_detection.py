@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as mask_tools
 
-from pcd_tf import annotated, detectors
+from pcd_tf import annotated, detectors, outside
 from pcd_tf.configs.finetune import Config
 from pcd_tf.errors import UserError
 from pcd_tf.inits import Init
@@ -33,24 +33,18 @@ class Detection(_fitting.Task):
     metric = "AP"
 
     def __init__(self, config: Config) -> None:
-        super().__init__(
-            config,
-            self._open(config, config.train_split, config.train_annotations),
-            self._open(config, config.eval_split, config.eval_annotations),
-        )
-        if self.train.class_names != self.held_out.class_names:
-            raise UserError(
-                "Expected the same classes in both splits. Received: "
-                f"{_list(self.train.class_names)} in {self.train.name}, "
-                f"{_list(self.held_out.class_names)} in {self.held_out.name}."
-            )
-        for source in (self.train, self.held_out):
+        train = self._open(config, config.train_split, config.train_annotations)
+        held_out = self._open(config, config.eval_split, config.eval_annotations, train.class_names)
+        super().__init__(config, train, held_out)
+        outside.check_same_classes(train, held_out)
+        for source in (train, held_out):
             if not _has_objects(source):
                 raise UserError(
                     f"Expected objects in {source.name}, to learn from and to be scored. Received: "
                     f"{source.num_examples} images without any but crowds. Is it the right "
                     "annotation file?"
                 )
+            source.check()
         self.found: list[dict[str, Any]] = []  # by the last evaluation, COCO's results format
 
     def build(self, init: Init) -> keras.Model:
@@ -125,19 +119,27 @@ class Detection(_fitting.Task):
         return "\n".join(lines)
 
     @staticmethod
-    def _open(config: Config, split: str, annotations: str | None) -> annotated.Source:
+    def _open(
+        config: Config, split: str, annotations: str | None, class_names: Sequence[str] = ()
+    ) -> annotated.Source:
         return annotated.build(
             config.dataset,
             data_dir=config.data_dir,
             split=split,
             annotations=annotations,
+            class_names=class_names,
             tfds_name=config.tfds_name,
         )
 
 
 def _has_objects(source: annotated.Source) -> bool:
     """Whether anything can be learnt or found; looks no further than the first image with some."""
-    return any((~source.objects(index).crowd).any() for index in range(source.num_examples))
+    for index in range(source.num_examples):
+        objects = source.objects(index)
+        _, kept = objects.inside(*source.size(index))
+        if (kept & ~objects.crowd).any():
+            return True
+    return False
 
 
 def _beside(
@@ -164,7 +166,3 @@ def _beside(
 def _decoded(masks: Sequence[dict[str, Any]]) -> npt.NDArray[np.bool_]:
     """Decodes COCO RLEs: bool (n, H, W)."""
     return np.array([mask_tools.decode(mask) for mask in masks], np.bool_)
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")

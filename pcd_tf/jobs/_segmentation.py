@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import segmented, segmenters
+from pcd_tf import outside, segmented, segmenters
 from pcd_tf.configs.finetune import Config
 from pcd_tf.evaluation.segmentation import ConfusionMatrix
 from pcd_tf.inits import Init
@@ -34,7 +34,9 @@ class Segmentation(_fitting.Task):
             for split in (config.train_split, config.eval_split)
         )
         super().__init__(config, train, held_out)
-
+        outside.check_same_classes(train, held_out)
+        for source in (train, held_out):
+            source.check()
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}

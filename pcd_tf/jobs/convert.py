@@ -2,6 +2,7 @@
 
 from pcd_tf.configs.convert import Config
 from pcd_tf.jobs import _conversion
+from pcd_tf.jobs._command import command
 from pcd_tf.training.run_directory import RunDirectory
 
 
@@ -20,11 +21,13 @@ def run(config: Config) -> None:
     teacher = _conversion.convert(config.teacher, config.checkpoint, config.teacher_options)
 
     fingerprint = teacher.fingerprint()
-    directory.create(mean=teacher.mean, std=teacher.std, teacher_sha256=fingerprint)
+    directory.create(
+        mean=teacher.mean,
+        std=teacher.std,
+        teacher_origin=teacher.origin,
+        teacher_sha256=fingerprint,
+    )
     teacher.save(directory.path / "teacher", overwrite=True)
     directory.finish(teacher_sha256=fingerprint)
-    print(
-        f"  teacher     {directory.path / 'teacher'}\n"
-        f"  next        main.py distill --teacher_checkpoint={directory.path / 'teacher'} "
-        "--workdir=DIR"
-    )
+    following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
+    print(f"  teacher     {directory.path / 'teacher'}\n  next        {following}")

@@ -10,6 +10,7 @@ from pcd_tf import atomic, data, students, teachers
 from pcd_tf.configs.distill import Config
 from pcd_tf.jobs import _conversion
 from pcd_tf.jobs import _training as training
+from pcd_tf.jobs._command import command
 from pcd_tf.jobs._student_evaluation import StudentEvaluation
 from pcd_tf.models import Distiller
 from pcd_tf.resampling import resize_map
@@ -65,6 +66,7 @@ def run(config: Config) -> None:
         mean=teacher.mean,
         std=teacher.std,
         num_examples=source.num_examples,
+        teacher_origin=teacher.origin,
         teacher_sha256=teacher.fingerprint(),
         **start,
     )
@@ -92,10 +94,8 @@ def run(config: Config) -> None:
     if best is not None and best["step"] is not None:
         kept = f"{best['metric']} {best['value']:.4g} at step {best['step']}"
         print(f"  best      {kept}; the pictures show the last one")
-    print(
-        f"  student   {directory.path / 'student'}\n"
-        f"  next      main.py export --workdir={config.workdir} --format=saved_model --out=DIR"
-    )
+    following = command("export", workdir=config.workdir, format="saved_model", out="DIR")
+    print(f"  student   {directory.path / 'student'}\n  next      {following}")
 
 
 def _teacher(config: Config) -> teachers.Teacher:

@@ -62,6 +62,9 @@ def run(config: Config) -> dict[str, float]:
             "image_size": image_size,
             "init_kind": init.kind,
             "init_sha256": init.sha256,
+            "mean": init.mean,
+            "std": init.std,
+            "normalisation": init.normalisation,
             "num_train": None if train is None else train.num_examples,
             "num_eval": held_out.num_examples,
             "versions": {name: metadata.version(name) for name in _PACKAGES}

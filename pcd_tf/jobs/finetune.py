@@ -58,7 +58,14 @@ def run(config: Config) -> None:
 
     def begin() -> None:
         """Writes config.json; what is refused before leaves nothing behind."""
-        directory.create(init_kind=init.kind, init_sha256=init.sha256, num_examples=num_examples)
+        directory.create(
+            init_kind=init.kind,
+            init_sha256=init.sha256,
+            mean=init.mean,
+            std=init.std,
+            normalisation=init.normalisation,
+            num_examples=num_examples,
+        )
 
     scores = task.fit(init, strategy, directory, begin)
     _conclude(task, config, init, directory, total_steps, scores)

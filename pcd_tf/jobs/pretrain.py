@@ -5,8 +5,10 @@ import functools
 import keras
 
 from pcd_tf import data, teachers
+from pcd_tf.backbones.resnet import zero_init_residual
 from pcd_tf.configs.pretrain import Config
 from pcd_tf.jobs import _training as training
+from pcd_tf.jobs._command import command
 from pcd_tf.models import MoCoV3
 from pcd_tf.schedules import cosine_momentum
 from pcd_tf.training import devices, optimizer
@@ -27,6 +29,7 @@ def run(config: Config) -> None:
 
     with strategy.scope():
         learner = teachers.build(config.teacher)
+        zero_init_residual(learner.backbone)
         teacher = teachers.build(config.teacher)  # the momentum encoder becomes the teacher
         model = MoCoV3(
             _encoder(learner),
@@ -57,11 +60,8 @@ def run(config: Config) -> None:
         image_size=config.image_size,
         chance=1 / config.global_batch_size,
     )
-    print(
-        f"  teacher   {directory.path / 'teacher'}\n"
-        f"  next      main.py distill --teacher_checkpoint={directory.path / 'teacher'} "
-        "--workdir=DIR"
-    )
+    following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
+    print(f"  teacher   {directory.path / 'teacher'}\n  next      {following}")
 
 
 def _encoder(teacher: teachers.Teacher) -> keras.Model:

@@ -24,9 +24,9 @@ class Distiller(_step.TwoViewModel):
     """Trains a student backbone by Pixel-Wise Contrastive Distillation.
 
     The student is backbone -> MHSA -> projection head -> prediction head, both heads per-pixel
-    MLPs of the teacher's widths; only the backbone is kept in the end. The teacher is a plain
-    object, so it is neither trained nor saved with the model. Negatives are the spatial means of
-    the teacher's maps of earlier images' first views. Use it with `fit` on batches of
+    MLPs of the teacher's head's widths and depth; only the backbone is kept in the end. The teacher
+    is a plain object, so it is neither trained nor saved with the model. Negatives are the spatial
+    means of the teacher's maps of earlier images' first views. Use it with `fit` on batches of
     `pcd_tf.data.two_views`; build and compile it under the strategy's scope.
 
     Where the two maps differ in size, one is brought to the size of the other by `resize_map`, as
@@ -94,12 +94,13 @@ class Distiller(_step.TwoViewModel):
             raise UserError(
                 f"`map_size` must be one of {', '.join(MAP_SIZES)}. Received: map_size={map_size!r}"
             )
-        hidden, dim = teacher.hidden_units, teacher.embedding_dim
+        dim = teacher.embedding_dim
         self.teacher = teacher
         self.backbone = backbone
         self.mhsa = MHSA(name="mhsa") if mhsa else keras.layers.Identity(name="mhsa")
-        self.projection = ProjectionHead(hidden, dim, name="projection")
-        self.prediction = ProjectionHead(hidden, dim, name="prediction")
+        head = (teacher.hidden_units, dim, teacher.student_layers)
+        self.projection = ProjectionHead(*head, name="projection")
+        self.prediction = ProjectionHead(*head, name="prediction")
         self.queue = NegativeQueue(queue_size, dim, seed=seed, name="queue")
         self.views_to_images = _step.ViewsToImages(teacher.mean, teacher.std)
         self.pixel_loss = PixelContrastiveLoss(temperature)

@@ -1,8 +1,9 @@
 """A frozen network as a function of images, and its pooled vectors of a set of images."""
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,11 +12,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
-from pcd_tf import data, errors
+from pcd_tf import data, errors, outside
 from pcd_tf.errors import UserError
 
 Network = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Classifier = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]  # (n, C) -> (n, classes)
 
+_VALUES_AT_ONCE = 2**22  # 32 MiB of float64
 _SECONDS_BETWEEN_LINES = 30.0  # where the bar goes to a file
 
 
@@ -67,10 +70,15 @@ def network(backbone: keras.Model, mean: Sequence[float], std: Sequence[float]) 
 def pooled(network: Network, source: data.Source, *, image_size: int, batch_size: int) -> Features:
     """Computes the mean over the last map's pixels of every readable image that has a class.
 
+    Images are cropped as the published protocols of k-NN and linear probes do: see
+    `pcd_tf.data.centre_crop`.
+
     Raises:
         UserError: when no image is left.
     """
-    batches = data.images_in_order(source, image_size=image_size, batch_size=batch_size)
+    batches = data.images_in_order(
+        source, image_size=image_size, batch_size=batch_size, crop=data.centre_crop
+    )
     vectors, labels = [], []
     for batch in progress(batches.as_numpy_iterator(), source.num_examples, batch_size):
         kept = batch["readable"] & (batch["label"] >= 0)
@@ -108,6 +116,34 @@ def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return vectors / np.maximum(lengths, 1e-12)
 
 
+def mean_and_deviation(
+    vectors: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What vectors (..., C) are standardised by: two of (C,); 1 for a channel that is constant.
+
+    Part by part, as the vectors may be all that memory holds.
+    """
+    axes = tuple(range(vectors.ndim - 1))
+    mean = vectors.mean(axis=axes, dtype="float64")  # [C]
+    size = max(1, _VALUES_AT_ONCE // max(1, vectors[:1].size))
+    parts = (vectors[start : start + size] for start in range(0, len(vectors), size))
+    squares = sum(np.square(part - mean).sum(axis=axes) for part in parts)  # [C]
+    deviation = np.sqrt(squares / (vectors.size // len(mean)))
+    varies = deviation > 1e-6 * max(float(deviation.max()), 1e-12)
+    return mean.astype("float32"), np.where(varies, deviation, 1.0).astype("float32")
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Multiplies float32 as float32: TensorFloat-32's 10 bits would take neighbours for another."""
+    was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(was_on)
+
+
 def check_classes(train: data.Source, held_out: data.Source) -> None:
     """Refuses two sources that have not the same classes, two at least, before anything long."""
     for source in (train, held_out):
@@ -116,17 +152,7 @@ def check_classes(train: data.Source, held_out: data.Source) -> None:
                 f"Expected images of two classes or more in {source.name}, one folder a class. "
                 f"Received: {len(source.class_names) or 'no'} class folders."
             )
-    ours, theirs = set(train.class_names), set(held_out.class_names)
-    if ours != theirs or train.class_names != held_out.class_names:
-        only = [
-            f"{', '.join(sorted(more)[:5])} only in {source.name}"
-            for more, source in ((ours - theirs, train), (theirs - ours, held_out))
-            if more
-        ]
-        raise UserError(
-            f"Expected the same classes in {train.name} and {held_out.name}. "
-            f"Received: {'; '.join(only) or 'another order'}. Make the folders the same."
-        )
+    outside.check_same_classes(train, held_out)
 
 
 def progress(batches: Iterable[Any], num_images: int, batch_size: int) -> Any:

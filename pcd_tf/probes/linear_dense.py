@@ -84,11 +84,7 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
     """
     if not (labels != segmented.IGNORED).any():
         raise UserError("Expected training pixels with a class. Received: none; all are ignored.")
-    mean = maps.mean(axis=(0, 1, 2))  # [C]
-    # Image by image, as the maps may be all that memory holds.
-    squares = [np.square(one - mean).mean(axis=(0, 1)) for one in maps]
-    deviation = np.sqrt(np.mean(squares, axis=0))  # [C]
-    deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, 1.0)
+    mean, deviation = _features.mean_and_deviation(maps)  # [C] both
     dense = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32")
     dense.build(maps.shape)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, NUM_STEPS))

@@ -5,7 +5,6 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.errors import UserError
 from pcd_tf.segmented._source import IGNORED, Source
 
 # Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
@@ -36,20 +35,26 @@ def batches(
         a dataset of dicts: "images" uint8 (B, S, S, 3), 0 where padded; "maps" uint8 (B, S, S),
         IGNORED where padded.
     """
+    first_epoch, num_done = divmod(start_step * global_batch_size, source.num_examples)
 
-    def make(place: np.ndarray) -> _Pair:
-        epoch, position = divmod(int(place), source.num_examples)
-        order = np.random.default_rng([seed, epoch]).permutation(source.num_examples)
-        rng = np.random.default_rng([seed, epoch, position])
-        index = int(order[position])
-        return _augmented(rng, source.image(index), source.semantic_map(index), image_size)
+    def order(epoch: np.ndarray) -> np.ndarray:
+        return np.random.default_rng([seed, int(epoch)]).permutation(source.num_examples)
 
-    places = tf.data.Dataset.counter(start_step * global_batch_size)
+    def epoch_places(epoch: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), (None,))
+        places = tf.data.Dataset.from_tensor_slices(indices).enumerate()
+        places = places.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
+        return places.map(lambda position, index: (epoch, position, index))
 
-    def example(place: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _typed(tf.numpy_function(make, [place], [tf.uint8, tf.uint8]), image_size)
+    def make(epoch: np.ndarray, position: np.ndarray, index: np.ndarray) -> _Pair:
+        rng = np.random.default_rng([seed, int(epoch), int(position)])
+        return _augmented(rng, *source.pair(int(index)), image_size)
 
-    examples = places.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def example(*place: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _typed(tf.numpy_function(make, place, [tf.uint8, tf.uint8]), image_size)
+
+    examples = tf.data.Dataset.counter(first_epoch).flat_map(epoch_places)
+    examples = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
 
 
@@ -63,7 +68,7 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
     """
 
     def make(index: np.ndarray) -> tuple[*_Pair, npt.NDArray[np.int32]]:
-        image, classes = source.image(int(index)), source.semantic_map(int(index))
+        image, classes = source.pair(int(index))
         height, width = _fitted(classes.shape, image_size)
         resized = _resized(image, classes, (height, width))
         sizes = np.array([(height, width), classes.shape], np.int32)  # (2, 2)
@@ -109,11 +114,6 @@ def _augmented(
 
 def _resized(image: np.ndarray, classes: np.ndarray, size: tuple[int, int]) -> _Pair:
     """Resizes an image smoothly, and its classes to the nearest pixel's."""
-    if image.shape[:2] != classes.shape:
-        raise UserError(
-            "Expected an image and a class map of one size. Received: "
-            f"{image.shape[:2]} and {classes.shape} (height, width)."
-        )
     height, width = size
     smooth = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     nearest = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)

@@ -1,6 +1,7 @@
 """What every source of images with class maps offers."""
 
 import abc
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pcd_tf.data import decode
+from pcd_tf import data, outside
 from pcd_tf.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
+NUM_LOOKED_AT = 2000  # maps that are searched for classes at the start, some ten seconds of work
+NUM_THREADS = 4  # that read maps, so that few large ones are in memory at once
 
 
 class Source(abc.ABC):
@@ -40,6 +45,24 @@ class Source(abc.ABC):
     def image_name(self, index: int) -> str:
         """Names an image, for messages and results."""
 
+    def pair(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Makes an image and its classes; refuses those of two sizes."""
+        image, classes = self.image(index), self.semantic_map(index)
+        if image.shape[:2] != classes.shape:
+            raise UserError(
+                f"Expected an image and a class map of one size. Received: {image.shape[:2]} and "
+                f"{classes.shape} (height, width) of {self.image_name(index)} in {self.name}."
+            )
+        return image, classes
+
+    def check(self) -> None:  # noqa: B027 - one that makes its images has nothing to look at
+        """Looks at what can be told of the maps before any is learnt from.
+
+        Raises:
+            UserError: when an image and its map are of two sizes, or one of them is damaged at its
+                head; when the maps show fewer than two classes.
+        """
+
 
 class PngSource(Source):
     """Images and PNG files of their class ids, of the same size, one for each.
@@ -59,45 +82,83 @@ class PngSource(Source):
     ) -> None:
         if not images:
             raise UserError(f"Expected images with class maps in {name}. Received: none.")
-        missing = [path for path in (*images, *maps) if not path.is_file()]
+        missing = [path for path in (*images, *maps) if not outside.is_file(path)]
         if missing:
-            shown = ", ".join(str(path) for path in missing[:3])
             raise UserError(
                 f"Expected an image and a class map (PNG) of each name in {name}. Received: "
-                f"{len(missing)} files that do not exist: {shown}. Add them, or leave both out."
+                f"{len(missing)} files that do not exist: {outside.named(missing)}. Add them, or "
+                "leave both out."
             )
         super().__init__(name, len(images), class_names)
         self._images, self._maps = list(images), list(maps)
 
+    def check(self) -> None:
+        data.check_images(self.num_examples, self._check_size)
+        step = -(-self.num_examples // NUM_LOOKED_AT)
+        chosen = range(0, self.num_examples, step)
+        found = data.in_threads(self._ids, chosen, "class maps", num_threads=NUM_THREADS)
+        _check_ids(set().union(*found), self.class_names, f"{len(found)} maps of {self.name}")
+
     def image(self, index: int) -> npt.NDArray[np.uint8]:
-        return np.asarray(decode(self._images[index]))
+        return np.asarray(data.decode(self._images[index]))
 
     def semantic_map(self, index: int) -> npt.NDArray[np.uint8]:
         ids = read_ids(self._maps[index])
-        unknown = sorted(
-            {int(x) for x in np.unique(ids)} - {*range(len(self.class_names)), IGNORED}
-        )
+        unknown = sorted(_occurring(ids) - {*range(len(self.class_names)), IGNORED})
         if unknown:
             raise UserError(
                 f"Expected class ids 0 to {len(self.class_names) - 1}, or {IGNORED} to ignore. "
-                f"Received: {unknown[:5]} in {self._maps[index]}."
+                f"Received: {outside.named(unknown)} in {self._maps[index]}."
             )
         return ids
 
     def image_name(self, index: int) -> str:
         return self._images[index].name
 
+    def _check_size(self, index: int) -> None:
+        map_ = self._maps[index]
+        data.check_size(self._images[index], data.size_of(map_), stated_by=f"its class map {map_}")
+
+    def _ids(self, index: int) -> set[int]:
+        return _occurring(self.semantic_map(index))
+
 
 def read_ids(path: Path) -> npt.NDArray[np.uint8]:
     """Reads a PNG of class ids: uint8 (H, W)."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            mode, ids = image.mode, np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"Expected a PNG of class ids. Received: {path} ({error}).") from error
-    if mode not in ("L", "P"):
-        raise UserError(
-            "Expected a PNG of class ids, 8 bits, greyscale or with a palette. "
-            f"Received: {path}, of mode {mode}. Colours must be turned into ids first."
+    with data.open_image(path, ("PNG",)) as image:
+        if image.mode not in ("L", "P"):
+            raise UserError(
+                "Expected a PNG of class ids, 8 bits, greyscale or with a palette. Received: "
+                f"{path}, of mode {image.mode}. Colours must be turned into ids first."
+            )
+        return np.asarray(image)
+
+
+def _occurring(ids: npt.NDArray[np.uint8]) -> set[int]:
+    counts = Image.fromarray(ids).histogram()  # unlike NumPy's, it copies nothing
+    return {id_ for id_, count in enumerate(counts) if count}
+
+
+def _check_ids(ids: set[int], class_names: Sequence[str], where: str) -> None:
+    """Refuses maps with nothing to tell apart, and warns of classes that none of them shows."""
+    absent = [name for id_, name in enumerate(class_names) if id_ not in ids]
+    asked = ""
+    if IGNORED in ids and (absent or len(class_names) < 2):
+        asked = (
+            f" {IGNORED} is left out of training and scores. Is it the foreground here? Then write "
+            f"its class's id in its place (in NumPy: ids[ids == {IGNORED}] = 1)."
         )
-    return ids
+    if len(ids - {IGNORED}) < 2:
+        raise UserError(
+            f"Expected two classes or more in {where}. Received: the ids "
+            f"{', '.join(map(str, sorted(ids)))} alone.{asked}"
+        )
+    if absent:
+        logger.warning(
+            "%s: none shows %d of the %d classes: %s.%s",
+            where,
+            len(absent),
+            len(class_names),
+            outside.named(absent),
+            asked,
+        )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pcd_tf import data, outside
 from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
@@ -30,19 +31,34 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
                 f"Expected images in {images_folder} and their class maps in {maps_folder}. "
                 f"Received: no directory {folder}."
             )
-    images = sorted(path for path in images_folder.iterdir() if path.suffix.lower() in _EXTENSIONS)
+    images = sorted(
+        path for path in images_folder.glob("[!.]*") if path.suffix.lower() in _EXTENSIONS
+    )
     maps = [maps_folder / f"{path.stem}.png" for path in images]
     return _source.PngSource(str(images_folder), images, maps, _class_names(root))
 
 
 def _class_names(root: Path) -> list[str]:
     file = root / "classes.txt"
-    if file.is_file():
-        return [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    largest = 0
-    for folder in sorted(root.glob("*_sem")):
-        for path in folder.glob("*.png"):
-            ids = _source.read_ids(path)
-            known = ids[ids != _source.IGNORED]
-            largest = max(largest, int(np.max(known, initial=0)))
-    return [str(number) for number in range(largest + 1)]
+    if not outside.is_file(file):
+        maps = sorted(root.glob("[!.]*_sem/[!.]*.png"))
+        largest = data.in_threads(
+            lambda place: _largest_id(maps[place]),
+            range(len(maps)),
+            "class maps",
+            num_threads=_source.NUM_THREADS,
+        )
+        return [str(number) for number in range(max(largest, default=0) + 1)]
+    names = [outside.printable(line) for line in outside.read_lines(file)]
+    if "" in names or len(set(names)) < len(names) or len(names) > _source.IGNORED:
+        raise UserError(
+            f"Expected in {file} a name of its own for each class, one a line, that of id 0 first, "
+            f"and at most {_source.IGNORED}. Received: {len(names)} lines, "
+            f"{names.count('')} of them empty, with {len(set(names))} different names."
+        )
+    return names
+
+
+def _largest_id(path: Path) -> int:
+    ids = _source.read_ids(path)
+    return int(np.max(ids, where=ids != _source.IGNORED, initial=0))

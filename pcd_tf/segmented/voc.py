@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pcd_tf import outside
 from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
@@ -43,13 +44,15 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
     root = Path(data_dir).expanduser()
     lists = root / "ImageSets" / "Segmentation"
     file = lists / f"{split}.txt"
-    if not file.is_file():
+    if not outside.is_file(file):
         there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
         raise UserError(
             f"Expected the list of the split, {file}. Received: no such file. "
             f"Splits there: {there}."
         )
-    names = file.read_text().split()
+    names = [
+        outside.relative(name, file) for line in outside.read_lines(file) for name in line.split()
+    ]
     return _source.PngSource(
         f"{root} {split}",
         [root / "JPEGImages" / f"{name}.jpg" for name in names],

@@ -4,7 +4,7 @@ import copy
 import importlib
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import keras
 import msgspec
@@ -16,6 +16,7 @@ from pcd_tf.weights import bounds
 NAME = "teacher.json"
 
 _Model = TypeVar("_Model", bound=keras.Model)
+_NumLayers = Annotated[int, msgspec.Meta(ge=1, le=10)]  # of a head; published ones have 2 or 3
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -27,6 +28,7 @@ class Description(msgspec.Struct, kw_only=True):
     origin: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    student_layers: _NumLayers | None = None  # newer than the format
     backbone: dict[str, Any]
     head: dict[str, Any]
 

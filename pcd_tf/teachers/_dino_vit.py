@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pcd_tf.backbones.vit import VisionTransformer
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import timm
 
 # Behind the head's MLP come an L2 norm and the prototypes (`last_layer`): the teacher stops before.

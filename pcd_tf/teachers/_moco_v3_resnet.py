@@ -3,8 +3,9 @@
 import keras
 
 from pcd_tf.backbones.resnet import resnet
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 
 # The momentum encoder is the teacher; the base encoder is the one that was trained.
 LAYOUT = _layout.Layout(

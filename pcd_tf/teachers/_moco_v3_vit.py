@@ -5,8 +5,9 @@ import os
 import keras
 
 from pcd_tf.backbones.vit import VisionTransformer
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import checkpoint, timm
 
 # The momentum encoder is the teacher; the base encoder is the one that was trained.
@@ -30,7 +31,10 @@ def build(
     image_size: int = 224,
     head_units: tuple[int, int] = (4096, 256),
 ) -> Teacher:
-    """Builds a teacher, randomly initialised; what is not given is that of the published ones."""
+    """Builds a teacher, randomly initialised; what is not given is that of the published ones.
+
+    Its head has three layers; the students' heads of PCD's authors have two with it.
+    """
     backbone = VisionTransformer(
         patch_size,
         num_layers,
@@ -44,7 +48,7 @@ def build(
     hidden_units, output_units = head_units
     units = (hidden_units, hidden_units, output_units)
     head = _head.mlp(hidden_dim, units, last_norm=True)
-    return Teacher(name, backbone, head, IMAGENET_MEAN, IMAGENET_STD)
+    return Teacher(name, backbone, head, IMAGENET_MEAN, IMAGENET_STD, student_layers=2)
 
 
 def fill(teacher: Teacher, path: str | os.PathLike[str]) -> Teacher:

@@ -3,15 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import keras_hub
-import numpy as np
 
+from pcd_tf import normalisation
 from pcd_tf.errors import UserError
 from pcd_tf.teachers import _head
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import presets
 
 
@@ -36,14 +35,14 @@ def teacher(
     preset = os.fspath(preset)
     _check(preset, kind)
     backbone = presets.load(preset, kind)
-    mean, std = _normalisation(preset)
+    mean, std, source = normalisation.of_preset(preset)
     return Teacher(
         name=name,
         backbone=convert(backbone),
         head=_head.none(backbone.hidden_dim),
         mean=mean,
         std=std,
-        origin=f"KerasHub preset {preset}",
+        origin=f"KerasHub preset {preset}; normalisation {source}",
     )
 
 
@@ -64,17 +63,3 @@ def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
         raise UserError(
             f"Expected a preset of a {kind.__name__}. Received: {preset}, of a {found}."
         )
-
-
-def _normalisation(preset: str) -> tuple[Any, Any]:
-    """Reads mean and std, in 0..255, off a preset's image converter; ImageNet's if it has none."""
-    try:
-        converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    except (FileNotFoundError, ValueError, KeyError):  # none in it, or one that is for no image
-        return IMAGENET_MEAN, IMAGENET_STD
-    if converter.scale is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    offset = 0.0 if converter.offset is None else converter.offset
-    scale = np.broadcast_to(np.asarray(converter.scale, "float64"), (3,))  # x * scale + offset
-    offset = np.broadcast_to(np.asarray(offset, "float64"), (3,))
-    return tuple(-offset / scale), tuple(1.0 / scale)

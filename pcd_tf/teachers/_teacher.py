@@ -11,12 +11,10 @@ import keras
 from pcd_tf import atomic, digests
 from pcd_tf.errors import UserError
 from pcd_tf.layers import SpatialAdaptor
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _description
 from pcd_tf.teachers._saved_model import SavedModel, in_teacher
 from pcd_tf.weights import arrays
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of images in 0..255, RGB
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 _WEIGHTS = "weights.safetensors"
 
@@ -41,6 +39,8 @@ class Teacher:
         mean: per channel, of RGB images in 0..255, that images are normalised with.
         std: likewise, above 0.
         origin: where the weights come from, for people to read.
+        student_layers: Dense layers in a student's head where the authors' students have another
+            number than the teacher's head; None for as many, two at least.
         gates: what decides the gates of the head: see SpatialAdaptor. Not kept on disk.
 
     Call arguments:
@@ -68,6 +68,7 @@ class Teacher:
         std: Sequence[float] = IMAGENET_STD,
         origin: str = "random initialisation",
         *,
+        student_layers: int | None = None,
         gates: str = "mean",
     ):
         if len(backbone.output_shape) != 4:
@@ -86,6 +87,7 @@ class Teacher:
         self.mean = _three_numbers("mean", mean)
         self.std = _three_numbers("std", std, above=0.0)
         self.origin = origin
+        self._student_layers = student_layers
         self.backbone.trainable = False
         self.head.trainable = False
         self._spatial_head = SpatialAdaptor(head, gates)
@@ -97,8 +99,20 @@ class Teacher:
     @property
     def hidden_units(self) -> int:
         """Width of the head's first Dense; where it has none, twice the channels, as in MoCo v3."""
-        units = [layer.units for layer in self.head.layers if isinstance(layer, keras.layers.Dense)]
-        return units[0] if units else 2 * self.embedding_dim
+        return self._units[0] if self._units else 2 * self.embedding_dim
+
+    @property
+    def student_layers(self) -> int:
+        """Dense layers in a student's head: those of the teacher's, and one hidden layer at least.
+
+        The authors' student heads mirror the teacher's; see `student_layers` of the class.
+        """
+        return self._student_layers or max(2, len(self._units))
+
+    @property
+    def _units(self) -> list[int]:
+        """Widths of the head's Dense layers."""
+        return [layer.units for layer in self.head.layers if isinstance(layer, keras.layers.Dense)]
 
     @property
     def embedding_dim(self) -> int:
@@ -119,7 +133,14 @@ class Teacher:
     def with_gates(self, gates: str) -> "Teacher":
         """Returns this teacher, of the same variables, with the head's gates decided otherwise."""
         return Teacher(
-            self.name, self.backbone, self.head, self.mean, self.std, self.origin, gates=gates
+            self.name,
+            self.backbone,
+            self.head,
+            self.mean,
+            self.std,
+            self.origin,
+            student_layers=self._student_layers,
+            gates=gates,
         )
 
     def invariance_error(self, images: keras.KerasTensor) -> float:
@@ -153,6 +174,7 @@ class Teacher:
             origin=self.origin,
             mean=self.mean,
             std=self.std,
+            student_layers=self._student_layers,
             backbone=_description.of_model(self.backbone),
             head=_description.of_model(self.head),
         )
@@ -196,6 +218,7 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
         mean=description.mean,
         std=description.std,
         origin=description.origin,
+        student_layers=description.student_layers,
     )
     weights = folder / _WEIGHTS
     arrays.assign(teacher.named_weights, arrays.read(weights), origin=str(weights))

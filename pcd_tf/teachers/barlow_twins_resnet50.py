@@ -7,8 +7,9 @@ arXiv 2103.03230. The file has to be the full checkpoint: the one of the backbon
 import os
 
 from pcd_tf.backbones.resnet import resnet
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import checkpoint
 
 # The BatchNorm without scale and shift behind the head (`bn`) belongs to the loss.

@@ -8,8 +8,9 @@ with the projector as `fc` of a torchvision ResNet, in an online and a target en
 import os
 
 from pcd_tf.backbones.resnet import resnet
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import checkpoint
 
 # The target encoder is the teacher, as it is the mean of the online encoder over the training.

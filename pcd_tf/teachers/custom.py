@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 
 from pcd_tf.errors import UserError
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _cut, _head
 from pcd_tf.teachers._saved_model import SavedModel, is_saved_model
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import bounds
 
 _AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # for networks with normalisation inside

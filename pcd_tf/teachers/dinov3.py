@@ -15,8 +15,9 @@ import os
 import keras_hub
 
 from pcd_tf.backbones.dinov3 import DINOv3
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _preset
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 
 _SMALL = {
     "patch_size": 16,

@@ -7,8 +7,9 @@ Source: Caron et al., "Unsupervised Learning of Visual Features by Contrasting C
 import os
 
 from pcd_tf.backbones.resnet import resnet
+from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _head, _layout
-from pcd_tf.teachers._teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pcd_tf.teachers._teacher import Teacher
 from pcd_tf.weights import checkpoint
 
 # The training and the linear probe of the authors' code normalise with 0.228 for red, not 0.229.

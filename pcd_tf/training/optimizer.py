@@ -4,7 +4,7 @@ import keras
 
 from pcd_tf.configs.finetune import Config as FinetuneConfig
 from pcd_tf.configs.training import TrainingConfig
-from pcd_tf.optimizers import LARS
+from pcd_tf.optimizers import LARS, SGD
 from pcd_tf.schedules import WarmupSteps, scaled_rate, warmup_cosine
 
 MOMENTUM = 0.9  # of all recipes
@@ -25,12 +25,8 @@ def build(config: TrainingConfig, num_examples: int) -> keras.optimizers.Optimiz
         config.warmup_steps(num_examples),
         config.total_steps(num_examples),
     )
-    if config.optimizer == "lars":
-        return LARS(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
-    # Keras decays weights apart from the gradient, scaled by the rate; kernels alone, as with LARS.
-    optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    kind = LARS if config.optimizer == "lars" else SGD
+    return kind(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
 
 
 def for_finetuning(config: FinetuneConfig, num_examples: int) -> keras.optimizers.Optimizer:
@@ -44,12 +40,7 @@ def for_finetuning(config: FinetuneConfig, num_examples: int) -> keras.optimizer
         rate = warmup_cosine(peak(config), warmup, total)
     else:
         rate = WarmupSteps(peak(config), warmup, [round(part * total) for part in STEPS])
-    # The recipe's decay stands in the gradient, where momentum sums it up 1 / (1 - momentum) times;
-    # Keras's stands beside it.
-    decay = config.weight_decay / (1 - MOMENTUM)
-    optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    return SGD(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
 
 
 def peak(config: FinetuneConfig) -> float:

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,9 +35,10 @@ def test_boxes_count_from_1_and_include_their_last_pixel(tmp_path):
     assert source.class_names[:2] == ("aeroplane", "bicycle")
     assert len(source.class_names) == 20
     found = source.objects(0)
-    np.testing.assert_array_equal(found.boxes, [[0, 0, 40, 30], [4, 5, 10, 20]])
-    assert [source.class_names[i] for i in found.labels] == ["dog", "cat"]
-    assert found.crowd.tolist() == [False, True]  # difficult
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 40, 30], [4, 5, 10, 20], [5, 6, 5, 6]])
+    assert found.inside(30, 40)[1].tolist() == [True, True, False]  # the last has no area
+    assert [source.class_names[i] for i in found.labels] == ["dog", "cat", "cat"]
+    assert found.crowd.tolist() == [False, True, False]  # difficult
     assert source.size(1) == (30, 40)  # by the image itself
     assert source.image(1).shape == (30, 40, 3)
     assert source.image_name(1) == "b.jpg"
@@ -70,6 +73,46 @@ def test_what_is_missing_or_wrong_is_named(tmp_path):
         build(tmp_path)
     with pytest.raises(ValueError, match="Expected data_dir"):
         annotated.build("voc", split="train")
+
+
+def test_what_other_systems_leave_behind_is_passed_over(tmp_path):
+    add(tmp_path, "a", [("dog", (1, 1, 9, 9), False)])
+    for file in ("Annotations/._a.xml", "JPEGImages/._a.jpg"):
+        (tmp_path / file).write_bytes(b"\x00\x05\x16\x07 Mac OS X")
+    (tmp_path / "ImageSets/Main/train.txt").write_bytes(b"\xef\xbb\xbfa\r\n\r\n")
+    assert build(tmp_path).image_name(0) == "a.jpg"
+
+
+BOMB = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
+ODD_XML = [
+    (b"<?xml version='1.0' encoding='gb2312'?><annotation/>", "Expected XML in .*a.xml.*encoding"),
+    (b"<?xml version='1.0' encoding='hex'?><annotation/>", "Expected XML in .*a.xml.*encoding"),
+    (f"<!DOCTYPE a [<!ENTITY e0 'x'>{BOMB}]><a>&e9;</a>".encode(), "XML in .*amplification"),
+    (b"<annotation><object><bndbox/></object></annotation>", "name of each object in .*a.xml"),
+    (b"<annotation><object><name>\xc2\x9b</name></object></annotation>", "a name of each object"),
+    (b"<annotation><object><name>dog</name></object></annotation>", "'dog' of .*: None, None"),
+]
+
+
+@pytest.mark.parametrize(("written", "message"), ODD_XML)
+def test_an_odd_annotation_is_named(tmp_path, written, message):
+    add(tmp_path, "a", [])
+    (tmp_path / "Annotations/a.xml").write_bytes(written)
+    with pytest.raises(UserError, match=message):
+        build(tmp_path)
+
+
+def test_what_is_no_file_no_text_or_no_image_is_named(tmp_path):
+    add(tmp_path, "a", [("dog", (1, 1, 9, 9), False)], size=False)
+    (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no image")  # its size is asked for
+    with pytest.raises(UserError, match="Cannot decode .*a.jpg"):
+        build(tmp_path)
+    os.mkfifo(tmp_path / "Annotations/b.xml")
+    with pytest.raises(UserError, match="Expected a file. Received: .*b.xml"):
+        build(tmp_path)
+    (tmp_path / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfea\x00")
+    with pytest.raises(UserError, match="text in UTF-8, .*train.txt. Received: other bytes at 0"):
+        build(tmp_path)
 
 
 def test_blood_cells(shared_images):

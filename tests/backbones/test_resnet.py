@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pcd_tf.backbones.resnet import resnet
+from pcd_tf.backbones.resnet import resnet, zero_init_residual
 from pcd_tf.weights import arrays
 
 # torchvision's published totals without the classifier of 1000 classes.
@@ -47,6 +47,20 @@ def test_batch_norm_is_torchvisions_and_synchronized():
     }
     local = resnet(18, synchronized=False)
     assert not any(getattr(layer, "synchronized", False) for layer in local.layers)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_zero_init_residual_makes_every_block_its_shortcut(depth):
+    backbone = resnet(depth)
+    zero_init_residual(backbone)
+    adds = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Add)]
+    assert len(adds) == {18: 8, 50: 16}[depth]
+    sums = keras.Model(backbone.input, [add.output for add in adds])
+    shortcuts = keras.Model(backbone.input, [add.input[0] for add in adds])
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
+    for received, expected in zip(sums(images), shortcuts(images), strict=True):
+        np.testing.assert_array_equal(received, expected)
+        assert np.abs(expected).max() > 0  # the shortcuts' own BatchNorm is left as it was
 
 
 def test_kernels_are_drawn_from_he_normal_over_the_fan_out():

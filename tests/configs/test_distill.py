@@ -40,7 +40,10 @@ def test_a_teacher_directory_is_accepted(teacher):
         ({"student": "resnet"}, "student: expected one of .*resnet18"),
         ({"pairing": "align"}, "pairing: .*Did you mean 'aligned'"),
         ({"queue_size": 0}, "queue_size: expected a whole number, at least 1"),
-        ({"temperature": 0.02}, "temperature: .*at least 0.025. Received: 0.02. .*underflows"),
+        (
+            {"temperature": 0.02},
+            "temperature: .*at least 0.025, at most 100. Received: 0.02. .*underflows",
+        ),
     ],
 )
 def test_a_bad_value_is_named(teacher, values, message):

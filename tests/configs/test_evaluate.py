@@ -13,7 +13,7 @@ def test_defaults_work_with_a_network_and_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"init": ""}, "init: expected a text. Received: nothing"),
+        ({"init": ""}, "init: expected a name or path. Received: nothing"),
         ({"probe": "kn"}, "probe: expected one of knn, linear.*Did you mean 'knn'"),
         ({"data_dir": None}, "data_dir: dataset=folder needs it"),
         ({"data_dir": None, "dataset": "png_maps"}, "data_dir: dataset=png_maps needs it"),

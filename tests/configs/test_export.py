@@ -79,12 +79,20 @@ def test_every_format_of_a_setting_is_there():
     assert {name for formats in _FORMATS_OF.values() for name in formats} <= set(export.names())
 
 
-@pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("48x640", (48, 640)), (None, None)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("64", (64, 64)), ("48x8192", (48, 8192)), (None, None)]
+)
 def test_sizes(text, size):
     assert Config(image_size=text).size == size
 
 
-@pytest.mark.parametrize("text", ["0", "64x", "x64", "64x0", "64X32", "-3", "64.0", "large", "064"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0", "64x", "x64", "64x0", "64X32", "-3", "64.0", "large", "064", "\u0663\u0662"),
+        *("8193", "64x99999", "9" * 400, "9" * 3000),
+    ],
+)
 def test_other_sizes_are_refused(text, paths):
     with pytest.raises(ValueError, match="  image_size: expected pixels a side.*HEIGHTxWIDTH"):
         Config(**paths, image_size=text).validate()

@@ -45,10 +45,13 @@ def test_a_published_teacher_has_no_use_for_them(config_class, values, name):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"teacher_mean": "1,2"}, "teacher_mean: expected three numbers with .*: '1,2'"),
-        ({"teacher_mean": "red,2,3"}, "teacher_mean: expected three numbers with"),
-        ({"teacher_mean": "1,2,inf"}, "teacher_mean: expected three numbers with"),
-        ({"teacher_std": "1,0,1"}, "teacher_std: expected three numbers above 0 with"),
+        (
+            {"teacher_mean": "1,2"},
+            "teacher_mean: expected three numbers of -1000 to 1000 with .*: '1,2'",
+        ),
+        ({"teacher_mean": "red,2,3"}, "teacher_mean: expected three numbers of"),
+        ({"teacher_mean": "1,2,inf"}, "teacher_mean: expected three numbers of"),
+        ({"teacher_std": "1,0,1"}, "teacher_std: expected three numbers of 0.001 to 1000 with"),
     ],
 )
 def test_what_is_no_normalisation_is_refused(values, message):

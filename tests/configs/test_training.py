@@ -70,12 +70,15 @@ def test_a_warmup_that_leaves_nothing_of_the_run_is_refused():
         ({"dataset": "folder", "data_dir": "/no/such"}, "an existing directory. Received: '/no/"),
         ({"dataset": "foldr"}, "Did you mean 'folder'?"),
         ({"num_epochs": 1, "num_steps": 1}, "num_steps: give this or num_epochs, not both."),
-        ({"num_epochs": 0}, "num_epochs: expected a whole number, at least 1. Received: 0."),
-        ({"image_size": 100}, "a multiple of 32, at least 32. Received: 100."),
+        (
+            {"num_epochs": 0},
+            "num_epochs: expected a whole number, at least 1, at most 1000000. Received: 0.",
+        ),
+        ({"image_size": 100}, "a multiple of 32, at least 32, at most 8192. Received: 100."),
         ({"image_size": 0}, "image_size: "),
-        ({"global_batch_size": 1}, "at least 2. Received: 1."),
-        ({"learning_rate": 0.0}, "learning_rate: expected a number, above 0."),
-        ({"weight_decay": -1e-6}, "weight_decay: expected a number, at least 0."),
+        ({"global_batch_size": 1}, "at least 2, at most 1048576. Received: 1."),
+        ({"learning_rate": 0.0}, "learning_rate: expected a number, above 0, at most 1000."),
+        ({"weight_decay": -1e-6}, "weight_decay: expected a number, at least 0, at most 1."),
         ({"seed": -1}, "seed: "),
         ({"seed": 2**32}, "at most 4294967295. Received: 4294967296."),
         ({"strategy": "mirored"}, "Did you mean 'mirrored'?"),
@@ -84,7 +87,8 @@ def test_a_warmup_that_leaves_nothing_of_the_run_is_refused():
         ({"num_virtual_devices": 2, "strategy": "one_device"}, "uses only one"),
         (
             {"num_virtual_devices": 3, "global_batch_size": 64},
-            "global_batch_size: expected a multiple of the 3 devices, 63 for example. Received: 64",
+            "global_batch_size: expected a multiple of num_virtual_devices=3, 63 for example. "
+            "Received: 64.",
         ),
     ],
 )

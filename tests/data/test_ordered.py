@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcd_tf.data import images_in_order, plain_images
+from pcd_tf.data import centre_crop, images_in_order, plain_images
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.data.synthetic import SyntheticSource
 
@@ -39,6 +39,14 @@ def test_every_image_comes_once_in_order_as_plain_images_makes_it(folder: Path):
     readable = [0, 1, 3, 4, 5, 6]
     expected = plain_images(source, image_size=16, indices=readable)
     np.testing.assert_array_equal(joined["images"][readable], expected)
+
+
+def test_images_can_be_cropped_as_the_protocols_do(folder: Path):
+    source = FolderSource(folder)
+    batch = collected(source, crop=centre_crop)[0]
+    for index in (0, 1):
+        expected = centre_crop(source.open(index, index), 16)
+        np.testing.assert_array_equal(batch["images"][index], expected)
 
 
 def test_nothing_stands_in_for_an_image_that_cannot_be_decoded(folder: Path, caplog):

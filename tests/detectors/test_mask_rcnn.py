@@ -44,7 +44,7 @@ def init_of(backbone) -> inits.Init:
         else:
             scale = np.prod(weight.shape[:-1]) if weight.name == "kernel" else 10
             weight.assign(random.normal(0.0, scale**-0.5, weight.shape))
-    return inits.Init("tiny", "random", backbone, MEAN, STD, "")
+    return inits.Init("tiny", "random", backbone, MEAN, STD, "the test's", "")
 
 
 class Rectangles(annotated.Source):
@@ -161,6 +161,20 @@ def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
         records.write(Rectangles(first="high"), tmp_path / "records")
 
 
+def test_records_hold_only_what_lies_in_the_image():
+    class Leaving(Rectangles):
+        def objects(self, index):
+            boxes = np.array([[-8, 6, 14, 26], [20, 10, 20.2, 22], [0, 0, 9, 9]])  # the 2nd is thin
+            return dataclasses.replace(super().objects(index), boxes=boxes)
+
+    source = Leaving()
+    record, num_objects = records.example(source, 0)
+    features = tf.train.Example.FromString(record).features.feature
+    assert num_objects == 1
+    assert len(features["image/object/mask"].bytes_list.value) == 1
+    assert list(features["image/object/bbox/xmin"].float_list.value) == [0]
+
+
 def test_masks_are_pasted_where_their_boxes_are():
     boxes = np.array([[8.0, 4.0, 24.0, 12.0], [-6.0, 20.0, 6.0, 44.0]])
     whole, cut = masks.paste(np.ones((2, 28, 28)), boxes, (32, 40))
@@ -273,8 +287,13 @@ def test_the_numbers_are_the_published_ones_from_512_pixels_on():
 @pytest.mark.parametrize(
     ("train_source", "eval_source", "changes", "message"),
     [
-        (Rectangles(has_masks=False), Rectangles(), {}, "boxes alone. Use --model=retinanet"),
-        (Rectangles(), Rectangles(first="high"), {}, "Expected the same classes .* high, wide"),
+        (Rectangles(has_masks=False), Rectangles(), {}, r"\(boxes alone\). Use --model=retinanet"),
+        (
+            Rectangles(),
+            Rectangles(first="high"),
+            {},
+            "Expected the same classes .* tall only in .*; high only in",
+        ),
         (Rectangles(), Rectangles(), {"image_size": 100}, "expected a multiple of 64 .* 100"),
         (Rectangles(), Rectangles(), {"batch_norm": "local"}, "synchronized, frozen. .* 'local'"),
     ],
@@ -287,7 +306,7 @@ def test_what_does_not_fit_is_refused(train_source, eval_source, changes, messag
 
 def test_a_student_that_is_no_resnet_is_refused(tmp_path):
     images = keras.Input((None, None, 3))
-    init = inits.Init("own", "student", keras.Model(images, images), MEAN, STD, "")
+    init = inits.Init("own", "student", keras.Model(images, images), MEAN, STD, "the test's", "")
     with pytest.raises(ValueError, match="expected a ResNet .* Use --model=retinanet"):
         mask_rcnn.train(init, Rectangles(), Rectangles(), settings(), tmp_path)
     assert detectors.trains_itself("mask_rcnn")

@@ -5,9 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from pcd_tf import annotated
 from pcd_tf.annotated import Objects, Source
-from pcd_tf.evaluation.detection import Detections
+from pcd_tf.evaluation.detection import STATS, Detections
+from tests.annotated import coco_files
 
 CAT, DOG, COW = range(3)
 # Two images of 200 x 200: objects of 40 x 40, "medium", and one of 20 x 20, "small".
@@ -145,6 +149,54 @@ def test_nothing_to_find_scores_nan():
         scores = scored(found, Toy(empty=True))
         assert math.isnan(scores["AP"])
         assert math.isnan(scores["AP_agnostic"])
+
+
+def test_scores_are_those_of_the_annotation_file_itself(tmp_path, capsys):
+    """Of boxes that reach out of their image, thin ones and crowds, as pycocotools reads them."""
+    rng = np.random.default_rng(0)
+    written = coco_files.content()
+    written["annotations"] = []
+    for place in range(60):
+        box = np.round([*rng.uniform(-4, 24, 2), *rng.choice([0.4, 5, 9, 14], 2)], 2).tolist()
+        annotation = {
+            "id": place + 1,
+            "image_id": [7, 9][place % 2],
+            "category_id": [3, 5][place % 3 > 0],
+        }
+        annotation |= {"bbox": box, "area": box[2] * box[3], "iscrowd": int(place % 10 == 9)}
+        written["annotations"].append(annotation)
+    data_dir = coco_files.write(tmp_path, written)
+    source = annotated.build("coco_json", data_dir=data_dir, split="val")
+    assert source.counts["num_clipped"] > 5
+    assert source.counts["num_dropped"] > 5
+    detections = Detections(source)
+    for index in range(2):
+        objects = source.objects(index)
+        found = np.clip(objects.boxes + rng.normal(0, 1, objects.boxes.shape), 0, [40, 30, 40, 30])
+        detections.add(index, found, rng.uniform(size=len(found)), objects.labels)
+    truth = COCO(tmp_path / "instances_val.json")
+    expected = COCOeval(truth, truth.loadRes(detections.results()), "bbox")
+    expected.evaluate()
+    expected.accumulate()
+    expected.summarize()
+    capsys.readouterr()
+    scores = detections.scores()
+    assert 0.05 < scores["AP"] < 0.9
+    for name, place in STATS.items():
+        known = expected.stats[place] if expected.stats[place] >= 0 else math.nan
+        assert scores[name] == pytest.approx(known, nan_ok=True), name
+
+
+def test_a_detection_that_ends_with_the_image_overlaps_a_longer_object_so_far(tmp_path):
+    """COCO's protocol: the object as annotated, half outside, against what a detector can find."""
+    written = coco_files.content()
+    written["annotations"] = [{**written["annotations"][0], "bbox": [30, 5, 20, 10], "area": 200}]
+    source = annotated.build("coco_json", data_dir=coco_files.write(tmp_path, written), split="val")
+    detections = Detections(source)
+    detections.add(0, np.array([[30, 5, 40, 15]]), np.array([0.9]), np.array([1]))
+    scores = detections.scores()
+    assert scores["AP50"] == pytest.approx(1)  # an overlap of exactly one half
+    assert scores["AP"] == pytest.approx(0.1)
 
 
 def test_boxes_and_masks_are_scored_apart():

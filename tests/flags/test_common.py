@@ -44,7 +44,10 @@ def test_values_may_stand_apart_and_the_last_one_counts():
     assert parse("--steps", "5", "--steps", "6").steps == 6
 
 
-@pytest.mark.parametrize(("text", "expected"), [("--dog", True), ("--dog=false", False)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("--dog", True), ("--dog=false", False), ("--dog=False", False), ("--nodog", False)],
+)
 def test_booleans(text, expected):
     assert parse(text).dog is expected
 
@@ -60,11 +63,12 @@ def test_the_home_directory_is_understood_in_directories():
     assert parse("--guide=~x").guide == "~x"
 
 
-def test_a_number_that_is_none_is_left_to_validate_with_all_the_others():
-    config = parse("--steps=many", "--start=.", "--place=hil", "--rests=2.5")
-    with pytest.raises(ValueError, match="3 settings cannot work") as caught:
+def test_a_value_of_another_kind_is_left_to_validate_with_all_the_others():
+    config = parse("--steps=many", "--start=.", "--place=hil", "--rests=2.5", "--dog=perhaps")
+    with pytest.raises(ValueError, match="4 settings cannot work") as caught:
         config.validate()
     assert "steps: expected a whole number, at least 1. Received: 'many'." in str(caught.value)
+    assert "dog: expected true or false. Received: 'perhaps'." in str(caught.value)
 
 
 def test_unknown_flags_are_all_named_each_with_the_nearest():
@@ -82,8 +86,13 @@ def test_unknown_flags_are_all_named_each_with_the_nearest():
     ("arguments", "message"),
     [
         (("uphill",), "Expected --flag=value. Received: 'uphill'."),
-        (("--steps",), "Missing value for flag --steps"),
-        (("--dog=perhaps",), "--dog=perhaps"),
+        (("--steps=5", "--"), "Expected --flag=value. Received: '--'."),
+        (("--no-dog",), "walk has no flag --no-dog. Did you mean '--nodog'?"),
+        (("--no_dog",), "walk has no flag --no_dog. Did you mean '--nodog'?"),
+        (("--dog", "false"), "'false'. Write --dog or --nodog, --dog=true or --dog=false."),
+        (("--guide=Ann", "Lee"), "A value with spaces is put in quotes: '--guide=Ann Lee'."),
+        (("--flagfle=x",), "Did you mean '--flagfile'?"),
+        (("--steps",), "Missing value for flag --steps.\n"),
         (("--nodog=true",), "--nodog=true does not take an argument"),
         (("--flagfile=/no/such/file",), "/no/such/file"),
     ],

@@ -38,12 +38,15 @@ def test_a_description_in_full():
     assert (
         "  --learning_rate=NUMBER\n"
         "      Base rate: the highest rate is this x --global_batch_size / 256. It rises over the\n"
-        "      warm-up, then falls to 0 by a cosine. Default: 1.0 per 256 images. [code]\n"
+        "      warm-up, then falls to 0 by a cosine. Above 0, at most 1000. Default: 1.0 per 256 "
+        "images.\n      [code]\n"
     ) in text
     assert "\nTraining:\n  --global_batch_size=INT\n" in text
     assert "  --[no]mhsa\n" in text
     assert "Default: true. [paper]" in text
-    assert "Default: 65536 vectors. [code]" in text
+    assert "At least 1, at most 16777216.\n      Default: 65536 vectors. [code]" in text
+    assert "--student_init=NAME_OR_PATH\n" in text
+    assert "Default: random. [ours]" in text
 
 
 def test_groups_without_settings_and_sources_without_use_are_left_out():

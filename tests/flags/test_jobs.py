@@ -63,6 +63,25 @@ def test_the_example_can_be_typed(name):
     assert getattr(config, place).startswith("runs/")
 
 
+@pytest.mark.parametrize(
+    ("job", "names"),
+    [
+        ("pretrain", "data_dir workdir"),
+        ("distill", "teacher_checkpoint student_init student_model eval_dir eval_maps_dir"),
+        ("convert", "checkpoint workdir"),
+        ("embed", "data_dir model out"),
+        ("evaluate", "init out"),
+        ("export", "workdir out data_dir"),
+        ("finetune", "init train_annotations eval_annotations"),
+        ("compare", "inits"),
+    ],
+)
+def test_the_home_directory_is_understood_wherever_a_path_may_stand(job, names):
+    config = flags.parse(flags.job(job), [f"--{name}=~/x" for name in names.split()])[0]
+    for name in names.split():
+        assert getattr(config, name) == str(Path.home() / "x")
+
+
 def test_the_flags_that_others_rely_on():
     assert set(TRAINING_FLAGS.split()) <= settings_of("pretrain").keys()
     assert set(f"{TRAINING_FLAGS} {DISTILL_FLAGS}".split()) == settings_of("distill").keys()

@@ -30,7 +30,7 @@ def convert(checkpoint, workdir, teacher="moco_v3_resnet18"):
 
 
 def test_it_leaves_a_teacher_as_pretrain_does(checkpoint, tmp_path, capsys):
-    workdir = tmp_path / "run"
+    workdir = tmp_path / "my run"
     assert convert(checkpoint, workdir) == 0
     assert {path.name for path in workdir.iterdir()} == {"config.json", "result.json", "teacher"}
     teacher = teachers.load(workdir / "teacher", "moco_v3_resnet18")
@@ -46,7 +46,8 @@ def test_it_leaves_a_teacher_as_pretrain_does(checkpoint, tmp_path, capsys):
     assert "48 arrays used; not used: base_encoder (58), num_batches_tracked (10)" in printed
     assert "of the backbone, 2,184 of the head, 4 channels of an embedding" in printed
     assert "(bound 0.01)" in printed
-    assert f"distill --teacher_checkpoint={workdir / 'teacher'} --workdir=DIR" in printed
+    expected = f"distill '--teacher_checkpoint={workdir / 'teacher'}' --workdir=DIR"
+    assert f"  next        python main.py {expected}\n" in printed
 
 
 def test_a_workdir_that_holds_something_is_refused_before_anything_is_read(

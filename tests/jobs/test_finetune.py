@@ -14,9 +14,11 @@ import main
 from pcd_tf import inits, students, teachers
 from pcd_tf.configs.compare import Config as CompareConfig
 from pcd_tf.configs.finetune import Config
+from pcd_tf.errors import UserError
 from pcd_tf.jobs import compare, finetune
+from pcd_tf.jobs._detection import Detection
 from pcd_tf.jobs._segmentation import Segmentation
-from tests import tiny_run
+from tests import tiny_run, toys
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,9 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(tmp_path, maps, student, mo
     ]
     assert steps == [[2, 4], [2, 4]]
     assert (tmp_path / "cut" / "pictures" / "predictions.png").is_file()
+    kept = json.loads((tmp_path / "cut" / "config.json").read_text())
+    assert (kept["mean"], kept["std"]) == (list(toys.MEAN), list(toys.STD))
+    assert kept["normalisation"] == "the student's"
     with pytest.raises(ValueError, match="is finished; it is left as it is"):
         finetune.run(config(tmp_path / "cut", maps, student))
 
@@ -226,12 +231,61 @@ def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, st
         finetune.run(dataclasses.replace(asked, train_annotations=str(path)))
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_damaged_image_is_named_whichever_split_it_is_in(tmp_path, maps, student, split):
+    """One whose head is whole, so that it shows when it is decoded: while training, or after."""
+    folder = tmp_path / "maps"
+    shutil.copytree(maps, folder)
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    file = folder / split / "2.png"
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(UserError, match=f"^Cannot decode [^\n]*{split}/2.png[^\n]*$"):
+        finetune.run(config(tmp_path / "run", str(folder), student))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_image_of_another_size_is_named_before_training(tmp_path, maps, boxes, student, split):
+    for given, changes in ((maps, {}), (boxes, {"model": "retinanet", "dataset": "coco_json"})):
+        folder = tmp_path / Path(given).name
+        shutil.copytree(given, folder)
+        Image.new("RGB", (20, 10)).save(folder / split / "2.png")
+        asked = config(tmp_path / "run", str(folder), student, **changes)
+        with pytest.raises(UserError, match=f"Expected .*{split}/2.png to be .* Received: 20 x 10"):
+            finetune.run(asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_in_another_order_are_mapped_by_their_names(tmp_path, boxes, student):
+    files = {}
+    for split, names in (("train", ("square", "disc")), ("val", ("disc", "square"))):
+        content = json.loads((Path(boxes) / f"instances_{split}.json").read_text())
+        content["categories"] = [{"id": 7 + i, "name": name} for i, name in enumerate(names)]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 7 + names.index("square")
+        files[split] = tmp_path / f"{split}.json"
+        files[split].write_text(json.dumps(content))
+    asked = config(
+        tmp_path / "run",
+        boxes,
+        student,
+        model="retinanet",
+        dataset="coco_json",
+        train_annotations=str(files["train"]),
+        eval_annotations=str(files["val"]),
+    )
+    task = Detection(asked)
+    assert task.train.class_names == task.held_out.class_names == ("square", "disc")
+    assert (task.train.category_ids, task.held_out.category_ids) == ((7, 8), (8, 7))
+    assert task.held_out.objects(0).labels.tolist() == task.train.objects(0).labels.tolist() == [0]
+
+
 def test_classes_must_be_the_same_in_both_splits(tmp_path, boxes, student):
     path = tmp_path / "other.json"
     text = (Path(boxes) / "instances_val.json").read_text()
     path.write_text(text.replace('"square"', '"disc"'))
     asked = config(tmp_path / "run", boxes, student, model="retinanet", dataset="coco_json")
-    with pytest.raises(ValueError, match="same classes in both splits. Received: square in .*disc"):
+    with pytest.raises(ValueError, match="the same classes in .* square only in .*; disc only in"):
         finetune.run(dataclasses.replace(asked, eval_annotations=str(path)))
 
 
@@ -256,7 +310,8 @@ def test_the_command_line_runs_it_and_says_what_is_not_finite(tmp_path, maps, st
     arguments = [
         *("finetune", "--model=fcn", f"--init={student}", "--dataset=png_maps"),
         *(f"--data_dir={maps}", "--image_size=32", "--global_batch_size=2", "--num_steps=30"),
-        *("--learning_rate=1e30", "--noexport", f"--workdir={tmp_path / 'run'}"),
+        *("--learning_rate=1000", "--weight_decay=1", "--warmup_epochs=0"),  # each grows 124 times
+        *("--noexport", f"--workdir={tmp_path / 'run'}"),
     ]
     assert main.main(arguments) == 2
     assert "Not finite at step" in capsys.readouterr().err

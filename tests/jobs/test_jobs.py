@@ -125,6 +125,9 @@ def test_pretrain_leaves_a_teacher_and_counts_what_it_could_not_read(pretrained)
     assert teacher(np.zeros((1, 64, 64, 3), "float32")).shape == (1, 2, 2, 256)
     moved = [w for w in teacher.backbone.weights if w.name == "moving_mean"]
     assert all(np.abs(np.array(w)).max() > 0 for w in moved)  # the momentum encoder was trained
+    scales = {w.path: float(np.mean(w)) for w in teacher.backbone.weights if w.name == "gamma"}
+    first = {path: 0.0 if "_2_bn" in path else 1.0 for path in scales}  # the last of a block at 0
+    assert scales == pytest.approx(first, abs=0.2)
 
 
 def test_distill_leaves_a_student_that_is_the_models_backbone(distilled):

@@ -83,11 +83,13 @@ def test_it_is_told_the_recipe_and_its_scores_are_joined(tmp_path, student, monk
 def test_images_without_masks_are_refused_and_nothing_is_written(tmp_path, student, monkeypatch):
     def without_masks(*arguments):
         source = opened(*arguments)
-        source.has_masks = False
+        source.mask_fault = "annotations[3].segmentation: expected a list, received text"
         return source
 
     opened = MaskDetection._open
     monkeypatch.setattr(MaskDetection, "_open", staticmethod(without_masks))
-    with pytest.raises(ValueError, match=r"a mask for each object.*Use --model=retinanet"):
+    with pytest.raises(
+        ValueError, match=r"a mask for each.*\(annotations\[3\].*Use --model=retina"
+    ):
         finetune.run(config(tmp_path / "run", student))
     assert not (tmp_path / "run").exists()

@@ -150,7 +150,7 @@ def test_a_device_without_memory_is_told_with_a_remedy(tmp_path, monkeypatch):
     config = settings(tmp_path)
     model = build(config)
     monkeypatch.setattr(model, "train_step", exhausted)
-    with pytest.raises(UserError, match="smaller --global_batch_size"):
+    with pytest.raises(UserError, match="smaller batch size or .*OOM when allocating"):
         fit(config, model)
 
 

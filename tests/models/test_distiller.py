@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from pcd_tf.models import Distiller
+from pcd_tf.teachers import Teacher
 from tests import toys
 
 PAIRINGS = ("same", "aligned", "index")
@@ -67,6 +69,19 @@ def maps_of(model, batch):
 def step(model, batch):
     logs = model.train_step({name: tf.constant(x) for name, x in batch.items()})
     return {name: float(value) for name, value in logs.items()}
+
+
+# What the student is
+
+
+def test_the_students_heads_are_as_wide_and_as_deep_as_the_teachers():
+    for num_hidden in (1, 2):
+        hidden = [layer for _ in range(num_hidden) for layer in (layers.Dense(12), layers.ReLU())]
+        head = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(toys.DIM)])
+        model = Distiller(Teacher("toy", toys.backbone(8), head), toys.backbone(16))
+        for made in (model.projection, model.prediction):
+            dense = [layer for layer in made.layers if isinstance(layer, layers.Dense)]
+            assert [layer.units for layer in dense] == [*[12] * num_hidden, toys.DIM]
 
 
 # What the loss is

@@ -1,10 +1,13 @@
 """kNN and the linear probe on vectors: slow references, separable and hopeless features."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pcd_tf import data, probes
-from pcd_tf.probes import Features, knn, linear
+from pcd_tf.probes import Features, _features, _sgd, knn, linear
 
 NAMES = tuple("abcdefg")
 
@@ -45,9 +48,44 @@ def test_knn_equals_a_slow_reference(k):
     assert scores["knn_chance"] == pytest.approx(6 / 41)
 
 
+@pytest.mark.parametrize("blocks", [(1000, 1000), (3, 4), (7, 1)])
+@pytest.mark.parametrize("k", [1, 6, 20, 100])
+def test_neighbours_of_any_blocks_are_those_of_all_pairs(k, blocks, monkeypatch):
+    # Vectors of length 1 with exact products, and each several times: most cosines are ties.
+    random = np.random.default_rng(0)
+    choices = np.concatenate([np.eye(4), -np.eye(4), np.full((1, 4), 0.5)]).astype("float32")
+    train, held_out = (choices[random.integers(0, 9, count)] for count in (60, 11))
+    monkeypatch.setattr(knn, "_HELD_OUT", blocks[0])
+    monkeypatch.setattr(knn, "_TRAIN", blocks[1])
+    cosines, nearest = knn.nearest_neighbours(train, held_out, k)
+    pairs = held_out @ train.T
+    expected = np.argsort(-pairs, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(nearest, expected)
+    np.testing.assert_array_equal(cosines, np.take_along_axis(pairs, expected, axis=1))
+
+
+def test_neighbours_need_memory_for_a_block_not_for_all_pairs():
+    train, held_out = (np.ones((count, 2), np.float32) for count in (40_000, 2_000))
+    tracemalloc.start()
+    try:
+        knn.nearest_neighbours(train, held_out, 20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16e6  # all pairs are 320 MB
+
+
+def test_products_are_exact_again_inexact_afterwards():
+    was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+    with _features.exact_products():
+        assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == was_on
+
+
 def test_knn_depends_on_the_direction_of_vectors_alone():
     train, held_out = clusters(60, noise=1.5, seed=0), clusters(40, noise=1.5, seed=1)
-    longer = Features(train.vectors * np.arange(1, 61)[:, None], train.labels, NAMES)
+    lengths = np.arange(1, 61, dtype="float32")[:, None]
+    longer = Features(train.vectors * lengths, train.labels, NAMES)
     assert knn.score(longer, held_out) == knn.score(train, held_out)
 
 
@@ -74,6 +112,80 @@ def test_the_linear_probe_chooses_its_penalty_without_the_held_out_images():
     assert scores["linear_top5"] >= scores["linear_top1"]
     shuffled = Features(train.vectors, np.random.default_rng(0).permutation(train.labels), NAMES)
     assert linear.score(shuffled, held_out)["linear_top1"] < 0.45
+
+
+def by_sgd(monkeypatch, *, num_steps):
+    """Has every set scored by SGD of a few small batches."""
+    monkeypatch.setattr(linear, "MOST_PRODUCTS", 0)
+    monkeypatch.setattr(_sgd, "NUM_STEPS", num_steps)
+    monkeypatch.setattr(_sgd, "BATCH", 32)
+
+
+def test_the_size_chooses_the_linear_probes_solver_which_is_said(monkeypatch, capsys):
+    train, held_out = clusters(70, noise=0.5, seed=0), clusters(40, noise=0.5, seed=1)
+    monkeypatch.setattr(_sgd, "NUM_STEPS", 100)
+    for most, name, said in (
+        (70 * 12 * 7, "linear_c", "Linear classifier by L-BFGS, C "),
+        (70 * 12 * 7 - 1, "linear_rate", "Linear classifier by SGD, rate "),
+    ):
+        monkeypatch.setattr(linear, "MOST_PRODUCTS", most)
+        scores = linear.score(train, held_out)
+        assert set(scores) == {"linear_top1", "linear_top5", name, "linear_chance"}
+        assert f"{said}{scores[name]:g}, chosen on a fifth" in capsys.readouterr().out
+        assert scores["linear_top1"] > 0.9
+
+
+def test_the_linear_probe_chooses_its_rate_without_the_held_out_images(monkeypatch):
+    by_sgd(monkeypatch, num_steps=200)
+    train, held_out = clusters(350, noise=1.5, seed=0), clusters(140, noise=1.5, seed=1)
+    scores = linear.score(train, held_out)
+    assert scores["linear_rate"] in _sgd.RATES
+    assert scores["linear_top1"] > 0.6
+    wrong = Features(held_out.vectors, (held_out.labels + 1) % 7, NAMES)
+    assert linear.score(train, wrong)["linear_rate"] == scores["linear_rate"]
+    assert linear.score(train, wrong)["linear_top1"] < scores["linear_top1"]
+
+
+@pytest.mark.torch
+def test_classifiers_side_by_side_are_those_of_torch_one_by_one(monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed (requirements-dev.txt)")
+    by_sgd(monkeypatch, num_steps=20)
+    train, rates = clusters(100, noise=1.0, seed=0), (0.01, 0.3)
+    received = _sgd.fit(train, rates)
+    mean, deviation = train.vectors.mean(axis=0), train.vectors.std(axis=0)
+    inputs = torch.tensor((train.vectors - mean) / deviation)
+    for rate, classify in zip(rates, received, strict=True):
+        layer = torch.nn.Linear(12, 7)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.SGD(layer.parameters(), rate * 32 / 256, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+        for _, places in zip(range(20), _sgd._batches(100, 32), strict=False):
+            logits = layer(inputs[places])
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(train.labels[places]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        expected = layer(inputs).detach().numpy()
+        np.testing.assert_allclose(classify(train.vectors), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_batches_show_each_image_once_an_epoch():
+    batches = _sgd._batches(10, 4)
+    epochs = [np.concatenate([next(batches), next(batches)]) for _ in range(50)]
+    assert all(len(set(epoch.tolist())) == 8 for epoch in epochs)
+    assert set(np.concatenate(epochs).tolist()) == set(range(10))
+
+
+def test_standardisation_is_numpys_part_by_part(monkeypatch):
+    maps = np.random.default_rng(0).normal(3.0, 2.0, (7, 2, 3, 5)).astype("float32")
+    maps[..., 2] = 4.0  # constant
+    monkeypatch.setattr(_features, "_VALUES_AT_ONCE", 70)  # two maps
+    mean, deviation = _features.mean_and_deviation(maps)
+    np.testing.assert_allclose(mean, maps.mean(axis=(0, 1, 2)), rtol=1e-5)
+    expected = np.where(np.arange(5) == 2, 1.0, maps.std(axis=(0, 1, 2)))
+    np.testing.assert_allclose(deviation, expected, rtol=1e-5)
 
 
 def test_a_label_that_training_never_saw_is_simply_not_found():

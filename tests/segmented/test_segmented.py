@@ -1,5 +1,9 @@
 """Images with class maps: the layouts, their errors, and batches that depend on the step alone."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,6 +60,41 @@ def test_a_stream_that_starts_later_is_the_rest_of_the_whole_one(folder):
         np.testing.assert_array_equal(expected, received)
 
 
+class Numbered(segmented.Source):
+    """Flat images that show their number."""
+
+    def __init__(self):
+        super().__init__("numbered", 5, ("one", "other"))
+
+    def image(self, index):
+        return np.full((8, 8, 3), 100 + index, np.uint8)
+
+    def semantic_map(self, index):
+        return np.zeros((8, 8), np.uint8)
+
+    def image_name(self, index):
+        return str(index)
+
+
+def test_the_order_is_that_of_seed_and_epoch_and_is_made_once_an_epoch(monkeypatch):
+    made, random = [], np.random.default_rng
+
+    def counted(seed):
+        if len(seed) == 2:  # an epoch's; an example's has its place in it too
+            made.append(tuple(seed))
+        return random(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    stream = segmented.batches(
+        Numbered(), image_size=8, global_batch_size=1, seed=7, start_step=3
+    ).take(12)
+    shown = [int(batch["images"].numpy().max()) - 100 for batch in stream]
+    expected = [i for epoch in range(3) for i in random([7, epoch]).permutation(5).tolist()]
+    assert shown == expected[3:]
+    assert made[:3] == [(7, 0), (7, 1), (7, 2)]
+    assert len(made) == len(set(made))
+
+
 def test_in_order_keeps_the_aspect_and_pads_with_the_ignored_class(folder):
     (batch,) = segmented.in_order(source(folder), image_size=32, batch_size=4)
     assert batch["size"].numpy().tolist() == [[21, 32], [32, 21], [32, 32]]
@@ -77,8 +116,102 @@ def test_a_missing_split_is_named(folder):
 
 def test_an_unknown_class_is_named(folder):
     (folder / "classes.txt").write_text("rest\ncat\n")
-    with pytest.raises(ValueError, match=r"class ids 0 to 1, .* Received: \[2\] in .*0.png"):
+    with pytest.raises(ValueError, match=r"class ids 0 to 1, .* Received: 2 in .*0.png"):
         source(folder).semantic_map(0)
+
+
+def write_maps(folder, *ids):
+    """Gives every map of both splits these ids, in rows."""
+    for file in folder.glob("*_sem/*.png"):
+        height, width = np.asarray(Image.open(file)).shape
+        rows = np.array(ids, np.uint8)[np.arange(height) % len(ids)]
+        Image.fromarray(np.repeat(rows[:, None], width, axis=1)).save(file)
+
+
+@pytest.mark.parametrize("names", ["", "rest\nsquare\n"])
+def test_masks_of_0_and_255_are_asked_about(folder, names):
+    write_maps(folder, 0, 255)
+    if names:
+        (folder / "classes.txt").write_text(names)
+    message = r"two classes or more in 3 maps of .*train. Received: the ids 0, 255 alone. 255 is .*"
+    with pytest.raises(UserError, match=message + r"Is it the foreground here\? Then write .*= 1"):
+        source(folder).check()
+
+
+def test_a_single_class_is_nothing_to_tell_apart(folder):
+    write_maps(folder, 0)
+    with pytest.raises(UserError, match="Received: the ids 0 alone.$"):
+        source(folder).check()
+
+
+@pytest.mark.parametrize(("ids", "asked"), [((0, 2), False), ((0, 2, 255), True)])
+def test_classes_that_no_map_shows_are_named(folder, caplog, ids, asked):
+    write_maps(folder, *ids)
+    source(folder).check()
+    assert "none shows 1 of the 3 classes: 1." in caplog.text
+    assert ("Is it the foreground here?" in caplog.text) == asked
+    caplog.clear()
+    write_maps(folder, 0, 1, 2, 255)
+    source(folder).check()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("written", ["rest\n\ndog\n", "rest\ncat\ncat\n", "a\n" * 256, "\x1b\n"])
+def test_class_names_must_tell_the_classes_apart(folder, written):
+    (folder / "classes.txt").write_text(written)
+    with pytest.raises(UserError, match="classes.txt a name of its own for each class"):
+        source(folder)
+
+
+def test_class_names_may_begin_with_a_byte_order_mark(folder):
+    (folder / "classes.txt").write_bytes("\ufeffrest\r\nch\u00e2t\r\n\x1b[1mdog\r\n".encode())
+    assert source(folder).class_names == ("rest", "ch\u00e2t", "[1mdog")
+    (folder / "classes.txt").write_bytes("rest\nch\u00e2t".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8, .*classes.txt"):
+        source(folder)
+
+
+def test_what_other_systems_leave_behind_is_passed_over(folder):
+    for name in ("train/._0.png", "train_sem/._0.png", "val_sem/._1.png"):
+        (folder / name).write_bytes(b"\x00\x05\x16\x07 Mac OS X")
+    assert source(folder).num_examples == 3
+    assert source(folder).class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("names", ["", "rest\ncat\ndog\n"])
+def test_a_pipe_in_place_of_a_map_is_named(folder, names):
+    (folder / "train_sem" / "1.png").unlink()
+    os.mkfifo(folder / "train_sem" / "1.png")  # reading it would wait for ever
+    if names:
+        (folder / "classes.txt").write_text(names)
+    with pytest.raises(UserError, match="train_sem/1.png"):
+        source(folder)
+
+
+def test_an_image_and_its_map_are_of_one_size(folder):
+    Image.new("RGB", (60, 41)).save(folder / "train" / "0.png")
+    whole = source(folder)
+    with pytest.raises(
+        UserError, match="train/0.png to be 60 x 40 .*train_sem/0.png says.* 60 x 41"
+    ):
+        whole.check()
+    with pytest.raises(UserError, match=r"\(41, 60\) and \(40, 60\) .* of 0.png in .*train"):
+        whole.pair(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(folder / "train" / "0.png", exif=exif)
+    with pytest.raises(UserError, match="made on the unturned picture"):
+        source(folder).check()
+
+
+def test_a_map_of_too_many_pixels_is_refused_at_its_head(folder):
+    file = folder / "train_sem" / "0.png"
+    content = bytearray(file.read_bytes())
+    content[16:24] = struct.pack(">II", 30_000, 30_000)  # width and height
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"train_sem/0.png.* \(900000000 pixels\) exceeds limit"):
+        source(folder)
 
 
 def test_a_map_of_colours_is_refused(folder):
@@ -103,8 +236,12 @@ def test_vocs_layout_lists_its_splits(tmp_path):
     for name, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tmp_path / name).mkdir()
         Image.new("RGB" if kind == "jpg" else "L", (8, 8), 0).save(tmp_path / name / f"a.{kind}")
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_bytes(b"\xef\xbb\xbfa\r\n")
     val = segmented.build("voc", data_dir=str(tmp_path), split="val")
     assert (val.num_examples, len(val.class_names), val.class_names[15]) == (1, 21, "person")
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("../JPEGImages/a\n")
+    with pytest.raises(UserError, match="inside the data directory .* '../JPEGImages/a'"):
+        segmented.build("voc", data_dir=str(tmp_path), split="val")
 
 
 def test_the_synthetic_world_has_a_class_at_every_pixel():

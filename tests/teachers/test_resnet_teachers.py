@@ -171,3 +171,4 @@ def test_sizes_are_the_published_ones(name, depth, units, biases, num_norms, mon
     kind = keras.layers.BatchNormalization
     assert len([layer for layer in teacher.head.layers if isinstance(layer, kind)]) == num_norms
     assert (teacher.hidden_units, teacher.embedding_dim) == (units[0], units[-1])
+    assert teacher.student_layers == (3 if "barlow" in name else 2)

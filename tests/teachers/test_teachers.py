@@ -167,7 +167,7 @@ def test_the_error_of_the_invariance_is_that_of_rounding_or_of_a_mistake(teacher
 def test_without_a_head_the_embedding_is_the_map(teacher):
     head = keras.Sequential([keras.Input((512,)), keras.layers.Identity()])
     bare = type(teacher)("bare", teacher.backbone, head)
-    assert (bare.embedding_dim, bare.hidden_units) == (512, 1024)
+    assert (bare.embedding_dim, bare.hidden_units, bare.student_layers) == (512, 1024, 2)
     np.testing.assert_array_equal(bare(images()), teacher.backbone(images()))
     assert bare.invariance_error(images()) < 1e-6
 

@@ -184,3 +184,4 @@ def test_sizes_are_the_published_ones(name, heads, units, monkeypatch):
     assert [layer.units for layer in dense] == [hidden, hidden, dim]
     assert {layer.use_bias for layer in dense} == {"dino" in name}
     assert (teacher.hidden_units, teacher.embedding_dim) == (hidden, dim)
+    assert teacher.student_layers == (2 if "moco" in name else 3)

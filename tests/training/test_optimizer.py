@@ -1,10 +1,14 @@
 """The optimizer is the one that the settings describe."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import pytest
 
 from pcd_tf.configs.distill import Config
-from pcd_tf.optimizers import LARS
+from pcd_tf.configs.finetune import Config as FinetuneConfig
+from pcd_tf.optimizers import LARS, SGD
 from pcd_tf.training import optimizer
 
 
@@ -13,7 +17,7 @@ def build(num_examples=640, **settings):
     return optimizer.build(Config(**given), num_examples)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("lars", LARS), ("sgd", keras.optimizers.SGD)])
+@pytest.mark.parametrize(("name", "kind"), [("lars", LARS), ("sgd", SGD)])
 def test_rate_is_scaled_by_the_global_batch_and_warmed_up(name, kind):
     made = build(optimizer=name, learning_rate=2.0, weight_decay=1e-3)
     assert isinstance(made, kind)
@@ -36,6 +40,26 @@ def test_decay_acts_on_kernels_alone(name):
     for variable in network.trainable_variables:
         moved = keras.ops.convert_to_numpy(variable).max() < 1
         assert moved == (variable.name == "kernel"), variable.name
+
+
+def test_decay_of_sgd_means_the_same_in_every_job():
+    same: dict[str, Any] = {
+        "weight_decay": 1e-3,
+        "num_steps": 100,
+        "warmup_epochs": 0.0,
+        "global_batch_size": 16,
+    }
+    distilling = optimizer.build(Config(optimizer="sgd", learning_rate=1.6, **same), 640)
+    finetuning = FinetuneConfig(learning_rate=0.1, schedule="cosine", **same)
+    kernels = []
+    for made in (distilling, optimizer.for_finetuning(finetuning, 640)):
+        kernel = keras.Variable(keras.ops.ones((2, 2)), name="kernel")
+        made.build([kernel])
+        for _ in range(3):
+            made.apply([keras.ops.zeros((2, 2))], [kernel])
+        kernels.append(keras.ops.convert_to_numpy(kernel))
+    np.testing.assert_array_equal(*kernels)
+    assert kernels[0].max() < 1
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():

@@ -1,0 +1,13 @@
+"""The command that a job prints for what comes next."""
+
+import shlex
+
+
+def command(job: str, **settings: object) -> str:
+    """Returns a command line that a shell takes as it is, whatever the names of the files.
+
+    Example:
+        command("export", workdir="my run")  # "python main.py export '--workdir=my run'"
+    """
+    given = (f"--{name}={value}" for name, value in settings.items())
+    return shlex.join(["python", "main.py", job, *given])

@@ -1,0 +1,50 @@
+"""Sizes by the heads of files: upright, compared, and what is no image."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcd_tf import data
+from pcd_tf.errors import UserError
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_the_size_is_the_decoded_one(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (40, 30)).save(file, exif=exif)
+    assert data.size_of(file) == np.asarray(data.decode(file)).shape[:2]
+    data.check_size(file, data.size_of(file), stated_by="its annotation")
+    with pytest.raises(UserError, match="40 x 30|30 x 40"):
+        data.check_size(file, data.size_of(file)[::-1], stated_by="its annotation")
+
+
+def test_only_the_head_is_read(tmp_path):
+    file = tmp_path / "a.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    assert data.size_of(file) == (64, 64)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "text.png").write_bytes(b"text")
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    for name in ("text.png", "pipe.png", "away.png"):
+        with pytest.raises(data.DecodeError, match=f"Cannot decode .*{name}"):
+            data.size_of(tmp_path / name)
+
+
+def test_the_first_fault_of_many_is_named():
+    def check(index):
+        if index % 2:
+            raise UserError(f"Image {index} is wrong.")
+
+    data.check_images(1, check)
+    with pytest.raises(UserError, match="Image 1 is wrong. 99 more images are refused."):
+        data.check_images(200, check)
+    assert data.in_threads(str, range(3), "numbers", num_threads=2) == ["0", "1", "2"]

@@ -1,0 +1,79 @@
+"""Names, files and JSON from outside."""
+
+import os
+import types
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pcd_tf import outside
+from pcd_tf.errors import UserError
+
+
+def source(name, *class_names):
+    return types.SimpleNamespace(name=name, class_names=class_names)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("cat", "cat"),
+        ("  red   cat\n", "red cat"),
+        ("\x1b]0;title\x07cat", "]0;titlecat"),
+        ("\u202etac", "tac"),
+        ("chat d\u2019\u00e9t\u00e9 \u732b", "chat d\u2019\u00e9t\u00e9 \u732b"),
+        ("\x00\x1b\ud800", ""),
+    ],
+)
+def test_what_a_terminal_would_obey_is_taken_out(name, shown):
+    assert outside.printable(name) == shown
+
+
+def test_lines_are_read_with_and_without_a_byte_order_mark(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_bytes("\ufeffchien\r\n\n ch\u00e2t \n\n".encode())
+    assert outside.read_lines(file) == ["chien", "", "ch\u00e2t"]
+    file.write_bytes("ch\u00e2t".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8, .*classes.txt. Received: other bytes at 2"):
+        outside.read_lines(file)
+    file.unlink()
+    os.mkfifo(file)  # reading it would wait for ever
+    with pytest.raises(UserError, match="Expected a file. Received: .*classes.txt"):
+        outside.read_lines(file)
+
+
+def test_only_files_are_files(tmp_path):
+    (tmp_path / "there").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert outside.is_file(tmp_path / "there")
+    assert outside.is_file(tmp_path / "link")
+    for name in ("away", "loop", "a" * 999, "zero\0byte", "."):
+        assert not outside.is_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/passwd", "", ".", "\x1b.png"])
+def test_names_that_lead_outside_are_refused(name):
+    with pytest.raises(UserError, match="inside the data directory in boxes.json. Received: "):
+        outside.relative(name, "boxes.json")
+    assert outside.relative("deep/a b.png", "boxes.json") == Path("deep/a b.png")
+
+
+def test_faults_of_json_are_said_in_plain_words():
+    with pytest.raises(msgspec.ValidationError) as raised:
+        msgspec.json.decode(b'{"a": [1, "x"]}', type=dict[str, list[int]])
+    assert outside.fault(raised.value) == "[...][1]: expected a whole number, received text"
+
+
+def test_classes_that_differ_are_shown_and_not_the_rest():
+    outside.check_same_classes(source("train", "cat", "dog"), source("val", "cat", "dog"))
+    common = [f"class{i}" for i in range(80)]
+    with pytest.raises(UserError) as raised:
+        outside.check_same_classes(
+            source("train", *common, "dog"), source("val", *common, *"abcdefg")
+        )
+    assert "dog only in train; a, b, c, d, e and 2 more only in val." in str(raised.value)
+    assert "class7" not in str(raised.value)
+    with pytest.raises(UserError, match="Received: another order."):
+        outside.check_same_classes(source("train", "cat", "dog"), source("val", "dog", "cat"))
