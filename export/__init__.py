@@ -18,7 +18,7 @@ and, where it differs from the rest:
 import json
 from typing import TYPE_CHECKING
 
-from pcd_tf import atomic, errors, plugins
+from pcd_tf import atomic, digests, errors, plugins
 
 if TYPE_CHECKING:
     from pcd_tf.configs.export import Config
@@ -66,4 +66,5 @@ def run(config: "Config") -> None:
             **order.student.description(),
         }
         (directory / "pcd.json").write_text(json.dumps(description, indent=2) + "\n")
+        digests.write(directory)
     print(f"Exported {config.workdir} as {config.format} to {config.out}.\n{report}")

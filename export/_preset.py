@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export._verify import Entrance
-from pcd_tf import students
+from pcd_tf import digests, students
 from pcd_tf.errors import UserError
 from pcd_tf.students import Student
 
@@ -48,6 +48,7 @@ def write(student: Student, directory: str | os.PathLike[str], size: tuple[int, 
             dtype="float32",
         )
         converter.save_to_preset(str(directory))
+    digests.write(directory)
 
 
 def entrance(student: Student, directory: str | os.PathLike[str]) -> Entrance:

@@ -5,11 +5,11 @@ import hashlib
 from pathlib import Path
 
 import keras
-import keras_hub
 
 from pcd_tf import normalisation, students, teachers
 from pcd_tf.errors import UserError
 from pcd_tf.normalisation import Normalisation
+from pcd_tf.weights import presets
 
 RANDOM = "random"
 
@@ -167,15 +167,7 @@ def _is_preset(folder: Path) -> bool:
 
 def _preset(name: str) -> tuple[keras.Model, Normalisation]:
     """Loads a preset, and how its images are normalised."""
-    try:
-        backbone = keras_hub.models.Backbone.from_preset(name)
-        return backbone, normalisation.of_preset(name)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"init: expected random, a directory or the name of a KerasHub preset. Received: "
-            f"{name!r}, which KerasHub does not load ({first})."
-        ) from error
+    return presets.load(name), normalisation.of_preset(name)
 
 
 def _sha256(backbone: keras.Model) -> str:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUPS = [
     "pcd_tf.errors",
     "pcd_tf.plugins pcd_tf.atomic pcd_tf.outside",
+    "pcd_tf.digests pcd_tf.records",
     "pcd_tf.settings pcd_tf.run_config pcd_tf.checkpoint_files",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
@@ -41,6 +42,7 @@ SHARED = {
     "pcd_tf.training.interrupts",
     "pcd_tf.training.lock",
     "pcd_tf.training.logs",
+    "pcd_tf.weights.bounds",
     "flags.common",
 }
 

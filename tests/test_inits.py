@@ -71,7 +71,7 @@ def test_what_is_no_init_is_refused_with_what_may_be_meant(workdir, tmp_path_fac
     (folder / "teacher").mkdir()
     with pytest.raises(ValueError, match=r"none of these. Did you mean .*/teacher\?"):
         inits.kind(str(folder))
-    with pytest.raises(ValueError, match="'no_such_preset', which KerasHub does not load"):
+    with pytest.raises(ValueError, match="KerasHub preset.*no_such_preset, which does not load"):
         inits.load("no_such_preset")
 
 

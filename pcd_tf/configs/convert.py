@@ -26,9 +26,9 @@ class Config(TeacherConfig):
     )
     checkpoint: str = setting(
         "",
-        help="The published file: .pth, .pth.tar or .pt, which need PyTorch and of which no code "
-        "is run; .safetensors or .npz. For dinov2 and dinov3, a KerasHub preset: its name or its "
-        "directory.",
+        help="The published file: .pth, .pth.tar, .pt, .ckpt or .bin, which need PyTorch and of "
+        "which no code is run; .safetensors or .npz. For dinov2 and dinov3, a KerasHub preset: its "
+        "name or its directory.",
         group="model",
         source="[ours]",
         unit="name or path",

@@ -72,7 +72,7 @@ class Config(TeacherConfig, TrainingConfig):
         "random",
         help="Weights to start from: random, or a PATH: the workdir of a distill run, a KerasHub "
         "preset, a .keras or .weights.h5 file, or for a ResNet a checkpoint in torchvision's "
-        "layout (.pth, .pt, .safetensors, .npz).",
+        "layout (.pth, .pt, .ckpt, .bin, .safetensors, .npz).",
         group="model",
         source="[ours]",
         unit="name or path",

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from pcd_tf.errors import UserError
 from pcd_tf.layers import Photometric
 
 
@@ -14,12 +15,62 @@ class TwoViewModel(keras.Model):
 
     Under a strategy, Keras's `fit` would build the model from the mean of the replicas' first
     batch, and lose that batch. It fails on what is no number ("flips"), and nothing is unbuilt.
+
+    Args:
+        name: of the model.
+        means: names of what `evaluate` gives, each a mean over all its batches.
     """
+
+    def __init__(self, name: str, means: Sequence[str]) -> None:
+        super().__init__(name=name)
+        self._means = _Means(means)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """What `evaluate` gives; a training step logs more, and each step for itself."""
+        return self._means.metrics
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """Compiles the model; losses and metrics for labels are refused, as it has none."""
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        for argument, value in given.items():
+            if value is not None:
+                raise UserError(
+                    f"compile: expected no {argument}, as this model computes its own loss and "
+                    f"metrics, without labels. Received: {argument}={value!r}. Leave it out."
+                )
+        super().compile(optimizer=optimizer, **options)
+
+    def _mean_logs(self, weights: Any, **values: Any) -> dict[str, Any]:
+        """Takes the values of a test step into the means, and returns these as they stand."""
+        for metric in self.metrics:
+            metric.update_state(values[metric.name], weights)
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         del iterator, data_batch
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
+
+
+class _Means:
+    """Means as a plain object, so that Keras counts none of their state as the model's."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.metrics = [keras.metrics.Mean(name) for name in names]
 
 
 class ViewsToImages(keras.layers.Layer):

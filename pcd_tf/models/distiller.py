@@ -15,6 +15,7 @@ from pcd_tf.models import _map_sizes, _step
 from pcd_tf.models._pairings import PAIRINGS
 from pcd_tf.negatives import NegativeQueue
 from pcd_tf.resampling import resize_map
+from pcd_tf.teachers import Teacher
 
 MAP_SIZES = ("student", "teacher")
 
@@ -61,7 +62,8 @@ class Distiller(_step.TwoViewModel):
         float (B, H, W, D), the student's embedding of every pixel, not normalised.
 
     Raises:
-        UserError: when the pairing, the map size or the objective is unknown.
+        UserError: when the pairing, the map size or the objective is unknown, the teacher is none
+            of `pcd_tf.teachers`, or the student gives no map.
 
     Example:
         distiller = Distiller(teacher, pcd_tf.students.build("resnet18"), queue_size=1024)
@@ -82,7 +84,8 @@ class Distiller(_step.TwoViewModel):
         mhsa: bool = True,
         seed: int | None = None,
     ) -> None:
-        super().__init__(name="distiller")
+        super().__init__("distiller", means=("loss", "retrieval_top1", "positive_cosine"))
+        _check(teacher, backbone)
         if pairing not in PAIRINGS:
             raise UserError(
                 f"`pairing` must be one of {', '.join(PAIRINGS)}. Received: pairing={pairing!r}"
@@ -127,14 +130,8 @@ class Distiller(_step.TwoViewModel):
         teacher_maps = self._teacher_maps(images)  # [2B, h, w, D]
         with tf.GradientTape() as tape:
             student_maps = self(images, training=True)  # [2B, H, W, D]
-            student, teacher = self._to_one_size(student_maps, teacher_maps)  # [2B, H', W', D]
-            student, teacher, weights = self._pair(
-                _by_view(student), _by_view(teacher), data
-            )  # [B, 2, H', W', D] twice, [B, 2]
-            values, positive, best = self._objective(
-                self.pixel_loss, _all_views(student), _all_views(teacher), self.queue.vectors
-            )  # [2B, H', W'] each
-            weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H', W']
+            compared = self._compare(student_maps, teacher_maps, data)
+            values, positive, best, weights = compared  # [2B, H', W'] each
             global_count = ops.maximum(replicas.sum_over_replicas(ops.sum(weights)), 1.0)
             loss = ops.sum(weights * values) / global_count  # the one reduction
             scaled_loss = self.optimizer.scale_loss(loss)
@@ -151,6 +148,14 @@ class Distiller(_step.TwoViewModel):
         logs = replicas.sum_over_replicas(ops.stack([loss, found, cosine, spread]))  # [4]
         names = ("loss", "retrieval_top1", "positive_cosine", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Compares a replica's batch of views in inference mode; the queue stays as it is."""
+        images = self.views_to_images(data)  # [2B, S, S, 3]
+        maps = self(images, training=False), self._teacher_maps(images)
+        values, positive, best, weights = self._compare(*maps, data)  # [2B, H', W'] each
+        found = pixel_retrieval(positive, best)
+        return self._mean_logs(weights, loss=values, retrieval_top1=found, positive_cosine=positive)
 
     def map_sizes(self, image_size: int) -> dict[str, tuple[int, int]]:
         """Finds how large the maps of "student" and "teacher" are, before anything long.
@@ -174,10 +179,38 @@ class Distiller(_step.TwoViewModel):
             maps = tf.ensure_shape(maps, (None, *size, maps.shape[-1]))
         return maps
 
+    def _compare(self, student_maps: Any, teacher_maps: Any, batch: Any) -> tuple[Any, ...]:
+        """Gives each pixel's loss, its cosine to its own and to the best negative, its weight."""
+        student, teacher = self._to_one_size(student_maps, teacher_maps)  # [2B, H', W', D]
+        student, teacher, weights = self._pair(
+            _by_view(student), _by_view(teacher), batch
+        )  # [B, 2, H', W', D] twice, [B, 2]
+        values, positive, best = self._objective(
+            self.pixel_loss, _all_views(student), _all_views(teacher), self.queue.vectors
+        )  # [2B, H', W'] each
+        weights = ops.reshape(weights, (-1, 1, 1)) * ops.ones_like(values)  # [2B, H', W']
+        return values, positive, best, weights
+
     def _to_one_size(self, student_maps: Any, teacher_maps: Any) -> tuple[Any, Any]:
         kept = student_maps if self.map_size == "student" else teacher_maps
         size = kept.shape[1:3]
         return resize_map(student_maps, size), resize_map(teacher_maps, size)
+
+
+def _check(teacher: Any, backbone: Any) -> None:
+    if not isinstance(teacher, Teacher):
+        raise UserError(
+            "Expected a teacher of pcd_tf.teachers, as `convert` and `load` give it. Received: a "
+            f"{type(teacher).__name__}. A Keras model becomes one by pcd_tf.teachers.Teacher(name, "
+            "backbone, head), or saved as FILE.keras by convert('custom', 'FILE.keras')."
+        )
+    shape = getattr(backbone, "output_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] is None:
+        raise UserError(
+            "Expected a student that gives a map (B, H, W, C), C known. Received: a "
+            f"{type(backbone).__name__} that gives {shape or 'no known shape'}. Cut it in front of "
+            "its pooling, or let pcd_tf.students.build('custom', model='FILE.keras') do it."
+        )
 
 
 def _by_view(maps: Any) -> Any:

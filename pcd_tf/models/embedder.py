@@ -2,18 +2,18 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import errors, students, teachers
+from pcd_tf import digests, errors, records, students, teachers
 from pcd_tf.errors import UserError
 
 # What the published teachers are evaluated at; a teacher's directory says nothing of it.
@@ -22,6 +22,12 @@ _TEACHER_IMAGE_SIZE = 224  # pixels
 _BATCH_SIZE = 64  # images, where a network takes any number: [ours]
 
 _Function = Callable[[tf.Tensor], tf.Tensor]
+
+
+class _Export(msgspec.Struct):
+    """What is asked of an export's `pcd.json`."""
+
+    image_size: Annotated[int, msgspec.Meta(gt=0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +143,9 @@ def _student(workdir: Path) -> Embedder:
 
 def _saved_model(folder: Path) -> Embedder:
     description = folder / "pcd.json"
-    try:
-        image_size = json.loads(description.read_text())["image_size"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"Expected a SavedModel with the pcd.json that the job export writes. Received: "
-            f"{folder} ({type(error).__name__}: {error}). Export the student again."
-        ) from error
+    what = "the description of an export, beside its SavedModel"
+    image_size = records.read(description, _Export, what=what).image_size
+    digests.check(folder)
     try:
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]

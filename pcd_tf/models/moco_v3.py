@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pcd_tf import replicas
+from pcd_tf.errors import UserError
 from pcd_tf.layers import ProjectionHead
 from pcd_tf.metrics import feature_spread
 from pcd_tf.models import _step
@@ -39,6 +40,9 @@ class MoCoV3(_step.TwoViewModel):
     Returns:
         float (N, D), the queries, not normalised.
 
+    Raises:
+        UserError: when the encoder gives no vectors.
+
     Example:
         model = MoCoV3(encoder, momentum_encoder, mean=teacher.mean, std=teacher.std)
         model.compile(optimizer=LARS(0.6, weight_decay=1e-6))
@@ -56,7 +60,14 @@ class MoCoV3(_step.TwoViewModel):
         momentum: Callable[[Any], Any] = lambda step: 0.99,
         hidden_units: int = 4096,
     ) -> None:
-        super().__init__(name="moco_v3")
+        super().__init__("moco_v3", means=("loss", "retrieval_top1"))
+        shape = getattr(encoder, "output_shape", None)
+        if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
+            raise UserError(
+                "Expected an encoder that gives vectors (N, D), D known. Received: a "
+                f"{type(encoder).__name__} that gives {shape or 'no known shape'}. Put the mean "
+                "over the pixels and a head behind its backbone."
+            )
         self.encoder = encoder
         self.momentum_encoder = momentum_encoder
         self.predictor = ProjectionHead(hidden_units, encoder.output_shape[-1], name="predictor")
@@ -105,6 +116,16 @@ class MoCoV3(_step.TwoViewModel):
         logs = replicas.sum_over_replicas(ops.stack([loss, found, spread]))  # [3]
         names = ("loss", "retrieval_top1", "feature_spread")
         return dict(zip(names, ops.unstack(logs, len(names)), strict=True))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Contrasts a replica's batch of views in inference mode; no encoder moves."""
+        images = self.views_to_images(data)  # [2B, S, S, 3]
+        view1, view2 = images[0::2], images[1::2]  # [B, S, S, 3]
+        keys1, keys2 = (self.momentum_encoder(x, training=False) for x in (view1, view2))  # [B, D]
+        values1, found1 = self._contrast(self(view1, training=False), keys2)
+        values2, found2 = self._contrast(self(view2, training=False), keys1)
+        found = (found1 + found2) / 2.0  # [B]
+        return self._mean_logs(None, loss=values1 + values2, retrieval_top1=found)
 
     def _contrast(self, queries: Any, keys: Any) -> tuple[Any, Any]:
         """Queries (B, D) against all replicas' keys: losses (B,) and whether found (B,)."""

@@ -46,8 +46,8 @@ def initialise(backbone: "keras.Model", path: str | os.PathLike[str]) -> str:
         backbone: to set.
         path: the workdir of a distill run, a student's directory or KerasHub preset, a Keras model
             (.keras) or its weights (.weights.h5), or, for a ResNet, a PyTorch checkpoint in
-            torchvision's layout (.pth, .pth.tar, .pt, .safetensors, .npz), after any one prefix;
-            its classifier `fc`, and what has not that prefix, is left out.
+            torchvision's layout (.pth, .pth.tar, .pt, .ckpt, .bin, .safetensors, .npz), after any
+            one prefix; its classifier `fc`, and what has not that prefix, is left out.
 
     Returns:
         The SHA-256 of the weights, for the record of a run.
@@ -65,7 +65,8 @@ def save(backbone: "keras.Model", directory: str | os.PathLike[str]) -> None:
     """Writes a student's backbone, in float32, into an existing, empty directory: WORKDIR/student.
 
     A KerasHub backbone becomes a preset; any other model `backbone.keras`, and beside it
-    `pyramid.json` where the user has named the layers of the pyramid.
+    `pyramid.json` where the user has named the layers of the pyramid. `SHA256SUMS` keeps the digest
+    of the weights, which `load` compares them with.
     """
     from pcd_tf.students import _directory
 

@@ -5,28 +5,53 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import keras_hub
+import msgspec
 
 import pcd_tf.backbones.vit  # noqa: F401  makes its class known to from_preset
+from pcd_tf import digests, records
 from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _sources
 from pcd_tf.students._depthwise import use_depthwise_kernels
+from pcd_tf.weights import presets
 
 _MODEL = "backbone.keras"  # of what is no KerasHub backbone
 _PYRAMID = "pyramid.json"  # beside it, level -> layer, where the user has named the layers
+_Level = Annotated[str, msgspec.Meta(pattern=r"^P[0-9]$")]
 
 
 def save(backbone: keras.Model, directory: str | os.PathLike[str]) -> None:
     """Writes a student's backbone into an existing, empty directory, in float32.
 
-    A KerasHub backbone becomes a preset, any other model `backbone.keras`.
+    A KerasHub backbone becomes a preset, any other model `backbone.keras`. Beside them stand the
+    digests of their weights.
     """
     folder = Path(directory)
     if isinstance(backbone, keras_hub.models.Backbone):
         backbone.save_to_preset(str(folder))
-        return
+    else:
+        _save_model(backbone, folder)
+    digests.write(folder)
+
+
+def load(directory: str | os.PathLike[str]) -> keras.Model:
+    """Loads what `save` wrote, in float32; see `pcd_tf.students.load`."""
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise UserError(f"Expected the directory of a student. Received: {folder}, which is none.")
+    with _policy("float32"):
+        if (folder / _MODEL).exists():
+            backbone = _load_model(folder)
+        else:
+            backbone = presets.load(folder, dtype="float32")
+    use_depthwise_kernels(backbone)
+    return backbone
+
+
+def _save_model(backbone: keras.Model, folder: Path) -> None:
     with in_float32(backbone):
         backbone.save(folder / _MODEL)
     levels = getattr(backbone, "pyramid_outputs", {})
@@ -35,37 +60,16 @@ def save(backbone: keras.Model, directory: str | os.PathLike[str]) -> None:
         (folder / _PYRAMID).write_text(json.dumps(layers, indent=2) + "\n")
 
 
-def load(directory: str | os.PathLike[str]) -> keras.Model:
-    """Loads what `save` wrote, in float32; see `pcd_tf.students.load`."""
-    folder = Path(directory)
-    with _policy("float32"):
-        backbone = _load_model(folder) if (folder / _MODEL).exists() else _load_preset(folder)
-    use_depthwise_kernels(backbone)
-    return backbone
-
-
-def _load_preset(folder: Path) -> keras.Model:
-    if not folder.is_dir():
-        raise UserError(f"Expected the directory of a student. Received: {folder}, which is none.")
-    try:
-        return keras_hub.models.Backbone.from_preset(str(folder), dtype="float32")
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        raise UserError(
-            f"Expected a KerasHub preset of a backbone, or {_MODEL}. Received: {folder}, which "
-            f"does not load ({error}): it is damaged or of another KerasHub; distil again, or copy "
-            "it again."
-        ) from error
-
-
 def _load_model(folder: Path) -> keras.Model:
+    digests.check(folder)
     backbone = _sources.read_file(folder / _MODEL)
     file = folder / _PYRAMID
     if not file.exists():
         return backbone
+    layers = records.read(file, dict[_Level, str], what="a layer for each level of the pyramid")
     try:
-        layers = {str(level): str(layer) for level, layer in json.loads(file.read_text()).items()}
         backbone.pyramid_outputs = _cut.named(backbone, layers)
-    except (ValueError, AttributeError) as error:
+    except UserError as error:
         raise UserError(
             f"Expected {file} to name a layer for each level. Received: what does not fit {_MODEL} "
             f"({error}): copy both again."

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from pcd_tf.errors import UserError
+from pcd_tf.weights import bounds
 
 SUFFIX = ".keras"
 _UNKNOWN = r"Could not locate (\w+ '[^']+')"  # Keras, of a class that is not registered
@@ -87,9 +88,12 @@ def read_file(path: str | os.PathLike[str]) -> keras.Model:
         what = "which is no .keras file or is damaged" if file.exists() else "which does not exist"
         raise UserError(f"Expected a model that Keras saved. Received: {file}, {what}.")
     try:
+        bounds.check_keras(file)
         model: Any = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can end in nearly any of them
-        raise UserError(f"{_why_not_loaded(file, error)}") from error
+        raise UserError(_why_not_loaded(file, error)) from error
     if not isinstance(model, keras.Model):
         raise UserError(f"Expected a keras.Model. Received: {file}, a {type(model).__name__}.")
     return model

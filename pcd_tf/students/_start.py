@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _directory, _sources
-from pcd_tf.weights import arrays, checkpoint, torchvision
+from pcd_tf.weights import arrays, bounds, checkpoint, torchvision
 
 Array = npt.NDArray[np.generic]
 
@@ -84,7 +84,10 @@ def _load_h5(backbone: keras.Model, source: Path) -> None:
     """Keras's own format; it loads name by name, so what it has set is put back on a failure."""
     before = [keras.ops.convert_to_numpy(variable) for variable in backbone.weights]
     try:
+        bounds.check_h5(source)
         backbone.load_weights(source)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can end in nearly any of them
         for variable, value in zip(backbone.weights, before, strict=True):
             variable.assign(value)

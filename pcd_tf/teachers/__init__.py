@@ -47,13 +47,15 @@ def convert(name: str, path: str | os.PathLike[str], **options: Any) -> "Teacher
 
     Args:
         name: one of `names()`, the teacher that the file holds.
-        path: the file: `.pth`, `.pth.tar`, `.pt` (these need PyTorch; no code in them is run),
-            `.safetensors` or `.npz`. For some teachers a preset or a directory: see their modules.
+        path: the file: `.pth`, `.pth.tar`, `.pt`, `.ckpt`, `.bin` (these need PyTorch; no code in
+            them is run), `.safetensors` or `.npz`. For some teachers a preset or a directory: see
+            their modules.
         **options: what else this teacher needs to know; see its `from_checkpoint`.
 
     Raises:
-        UserError: when the file cannot be read, wants to run code, or is not this teacher's; says
-            what is missing, what is left over, and both shapes of what does not fit.
+        UserError: when the file cannot be read, holds what would run code or asks for more memory
+            than its size allows, or is not this teacher's; says what is missing, what is left over,
+            and both shapes of what does not fit.
 
     Example:
         teacher = convert("moco_v3_resnet50", "r-50-1000ep.pth.tar")
@@ -76,7 +78,8 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> "Teacher
     holds that program: load such a directory only from those that you trust.
 
     Args:
-        directory: holds `teacher.json` and `weights.safetensors`.
+        directory: holds `teacher.json` and `weights.safetensors`, and in `SHA256SUMS` the digest
+            of the weights, which they are compared with; without that file they are not.
         name: the teacher it has to be; None takes any.
 
     Raises:

@@ -1,34 +1,49 @@
 """What stands in a teacher's `teacher.json`, and how a network is built from it."""
 
+import copy
 import importlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import keras
+import msgspec
 
+from pcd_tf import records
 from pcd_tf.errors import UserError
+from pcd_tf.weights import bounds
 
 NAME = "teacher.json"
 
 _Model = TypeVar("_Model", bound=keras.Model)
+_NumLayers = Annotated[int, msgspec.Meta(ge=1, le=10)]  # of a head; published ones have 2 or 3
 _PACKAGE = __name__.partition(".")[0]
-_VERSION = 1
-_KEYS = ("version", "name", "backbone", "head", "mean", "std", "origin")
 
 
-def write(folder: Path, description: Mapping[str, Any]) -> None:
-    """Writes the description, all keys but the version, into a teacher's folder."""
-    content = {"version": _VERSION, **description}
+class Description(msgspec.Struct, kw_only=True):
+    """All of a teacher but its weights; `backbone` and `head` are what `of_model` gives."""
+
+    version: Literal[1]
+    name: str
+    origin: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    student_layers: _NumLayers | None = None  # newer than the format
+    backbone: dict[str, Any]
+    head: dict[str, Any]
+
+
+def write(folder: Path, description: Description) -> None:
+    """Writes the description into a teacher's folder."""
+    content = msgspec.to_builtins(description)
     (folder / NAME).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Description:
     """Reads the description in a teacher's folder.
 
     Raises:
-        UserError: when there is none, or it is cut short, of another version or without a part.
+        UserError: when there is none, or it is damaged, of another version or without a part.
     """
     path = folder / NAME
     if not path.is_file():
@@ -38,21 +53,7 @@ def read(folder: Path) -> dict[str, Any]:
             f"Expected a teacher's directory, as pretrain and convert write it. "
             f"Received: {folder}, which has no {NAME}.{hint}"
         )
-    try:
-        description: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"Expected JSON. Received: {path} ({error}): write it again.") from error
-    version = description.get("version") if isinstance(description, dict) else None
-    if version != _VERSION:
-        raise UserError(
-            f"Expected a teacher of format version {_VERSION}. Received: {path} of version "
-            f"{version!r}: read it with the release that wrote it, or write it again."
-        )
-    if missing := [key for key in _KEYS if key not in description]:
-        raise UserError(
-            f"Expected {', '.join(_KEYS)}. Received: {path} without {', '.join(missing)}."
-        )
-    return description
+    return records.read(path, Description, what="a teacher of format version 1")
 
 
 def of_model(model: keras.Model) -> dict[str, Any]:
@@ -72,13 +73,22 @@ def rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model:
     Raises:
         UserError: when Keras cannot build it, or it is of another class.
     """
+
+    def build() -> Any:
+        # Of a copy, as Keras takes out of a configuration what it has read.
+        return keras.saving.deserialize_keras_object(copy.deepcopy(config))
+
     try:
         _import_own_classes(config)
-        model = keras.saving.deserialize_keras_object(config)
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
+        bounds.check_network(build, folder)
+        model = build()
+    except UserError:
+        raise
+    except Exception as error:  # what a configuration can bring about is up to each class
+        first = str(error).strip().partition("\n")[0][:300]
         raise UserError(
             f"Expected {folder / NAME} to describe a {kind.__name__}. Received: what this "
-            f"version of Keras cannot build ({error})."
+            f"version of Keras cannot build ({type(error).__name__}: {first})."
         ) from error
     if not isinstance(model, kind):
         raise UserError(

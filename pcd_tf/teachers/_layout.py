@@ -21,6 +21,10 @@ State = dict[str, Array]
 # What training leaves in a file beside the networks: state of optimizer, loss scale and schedule.
 _TRAINING = ("optimizer", "optimizers", "scaler", "fp16_scaler", "amp", "scheduler", "lr_scheduler")
 
+# What may stand before the container: Lightning's dict, and the name that a module of it gives to
+# the network.
+_WRAPPERS = ("", "state_dict.", "model.", "state_dict.model.")
+
 
 class Naming(Protocol):
     """How a library names a network's arrays: a module of `pcd_tf.weights` is one."""
@@ -67,13 +71,20 @@ class Layout:
 
     def split(self, state: Mapping[str, Array]) -> tuple[State, State]:
         """Returns the arrays of the container, by their names in it, and those beside it."""
-        start = f"{self.container}."
+        start = self._start(state)
         inside = {
             name.removeprefix(start): a for name, a in state.items() if name.startswith(start)
         }
         if not inside:
             return dict(state), {}
         return inside, {name: a for name, a in state.items() if not name.startswith(start)}
+
+    def _start(self, state: Mapping[str, Array]) -> str:
+        """What the names of the network begin with: the container, perhaps in another's wrapper."""
+        container = f"{self.container}."
+        first = f"{self.backbone}{self.backbone_names.FIRST}"
+        starts = [f"{outer}{inner}" for outer in _WRAPPERS for inner in (container, "")]
+        return next((start for start in starts if f"{start}{first}" in state), container)
 
     def recognises(self, state: Mapping[str, Array]) -> bool:
         """Whether the file holds this kind of backbone, and a head, where this teacher's are."""
@@ -123,8 +134,8 @@ def fill(
         problems.append(f"no floating point, so perhaps quantised: {', '.join(sorted(whole)[:3])}")
     if problems:
         raise UserError(
-            f"Expected the {len(shapes)} arrays of {teacher.name}. Received: {origin}: "
-            f"{'; '.join(problems)}. Nothing was converted.{_advice(state, layout)}"
+            f"{_advice(state, layout)}Expected the {len(shapes)} arrays of {teacher.name}. "
+            f"Received: {origin}: {'; '.join(problems)}. Nothing was converted."
         )
     converted = {
         f"{label}{name}": array
@@ -178,7 +189,7 @@ def _set_aside(state: Mapping[str, Array], layout: Layout) -> tuple[State, colle
 
 
 def _advice(state: Mapping[str, Array], layout: Layout) -> str:
-    """Says what to do about a file that is not this teacher's; "" when it seems to be."""
+    """Says first what to do about a file that is not this teacher's; "" when it seems to be."""
     if layout.recognises(state):
         return ""
     package = __name__.rpartition(".")[0]
@@ -189,8 +200,8 @@ def _advice(state: Mapping[str, Array], layout: Layout) -> str:
         and other.recognises(state)
     ]
     if others:
-        return f" It looks like a file of {' or '.join(others)}: convert it as that teacher."
+        return f"It looks like a file of {' or '.join(others)}: convert it as that teacher. "
     inside, _ = layout.split(state)
     if not any(name.startswith(layout.head) for name in inside):
-        return f" It has no projection head. The file to fetch is {layout.whole}."
+        return f"It has no projection head: the file to fetch is {layout.whole}. "
     return ""

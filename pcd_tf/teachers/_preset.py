@@ -1,6 +1,5 @@
 """Backbones and normalisations out of KerasHub presets, for teachers without a projection head."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,7 @@ from pcd_tf import normalisation
 from pcd_tf.errors import UserError
 from pcd_tf.teachers import _head
 from pcd_tf.teachers._teacher import Teacher
-
-_CONFIG = "config.json"
+from pcd_tf.weights import presets
 
 
 def teacher(
@@ -36,15 +34,8 @@ def teacher(
     """
     preset = os.fspath(preset)
     _check(preset, kind)
-    try:
-        backbone = kind.from_preset(preset)
-        mean, std, source = normalisation.of_preset(preset)
-    except Exception as error:  # of KerasHub, HDF5, Kaggle's client, or the network beneath it
-        raise UserError(
-            f"Expected a whole KerasHub preset of a {kind.__name__}. Received: {preset}, which "
-            f"does not load ({_first_line(error)}). A name is downloaded: that needs the network, "
-            "and for some an account that has accepted their terms. A directory has to be whole."
-        ) from error
+    backbone = presets.load(preset, kind)
+    mean, std, source = normalisation.of_preset(preset)
     return Teacher(
         name=name,
         backbone=convert(backbone),
@@ -64,19 +55,7 @@ def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
             "Expected a preset directory, or a KerasHub preset out of "
             f"{', '.join(sorted(kind.presets))}. Received: {preset}, which is neither."
         )
-    path = Path(preset) / _CONFIG
-    if not path.is_file():
-        raise UserError(
-            f"Expected a KerasHub preset directory, as `save_to_preset` writes it. "
-            f"Received: {preset}, which has no {_CONFIG}."
-        )
-    try:
-        found = json.loads(path.read_text()).get("class_name")
-    except (ValueError, AttributeError) as error:
-        raise UserError(
-            f"Expected the {_CONFIG} of a KerasHub preset. Received: {path}, which is none "
-            f"({type(error).__name__}: {_first_line(error)})."
-        ) from error
+    found = presets.network(Path(preset)).class_name
     if found not in (
         kind.__name__,
         None,
@@ -84,7 +63,3 @@ def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
         raise UserError(
             f"Expected a preset of a {kind.__name__}. Received: {preset}, of a {found}."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

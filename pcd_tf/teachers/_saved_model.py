@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from pcd_tf import plugins
+from pcd_tf import digests, plugins
 from pcd_tf.errors import UserError
 
 SIGNATURE = "serving_default"
@@ -91,11 +91,13 @@ class _Call(keras.layers.Layer):
         return self.function(inputs)
 
 
-def in_teacher(folder: Path, config: Any) -> SavedModel | None:
+def in_teacher(folder: Path, config: dict[str, Any]) -> SavedModel | None:
     """Loads the copy in a teacher's directory; None where the backbone is no SavedModel."""
-    if not isinstance(config, dict) or config.get("class_name") != SavedModel.__name__:
+    if config.get("class_name") != SavedModel.__name__:
         return None
-    return SavedModel(folder / FOLDER, config["config"]["output"], name="backbone")
+    arguments = config.get("config")
+    output = arguments.get("output") if isinstance(arguments, dict) else None
+    return SavedModel(folder / FOLDER, output, name="backbone")
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
@@ -104,6 +106,7 @@ def is_saved_model(path: str | os.PathLike[str]) -> bool:
 
 
 def _load(path: Path) -> keras.layers.TFSMLayer:
+    digests.check(path)
     try:
         return keras.layers.TFSMLayer(str(path), call_endpoint=SIGNATURE, trainable=False)
     except Exception as error:  # damaged files raise TensorFlow's own errors too

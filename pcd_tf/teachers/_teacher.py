@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from pcd_tf import atomic
+from pcd_tf import atomic, digests
 from pcd_tf.errors import UserError
 from pcd_tf.layers import SpatialAdaptor
 from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -163,25 +163,27 @@ class Teacher:
         return float(keras.ops.max(keras.ops.abs(received - expected)) / scale)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes `teacher.json` and `weights.safetensors`: the whole directory, or nothing of it.
+        """Writes `teacher.json`, `weights.safetensors` and its digest: all of it, or nothing.
 
         Raises:
             UserError: when the directory holds something and `overwrite` is not given.
         """
-        description = {
-            "name": self.name,
-            "origin": self.origin,
-            "mean": self.mean,
-            "std": self.std,
-            "student_layers": self._student_layers,
-            "backbone": _description.of_model(self.backbone),
-            "head": _description.of_model(self.head),
-        }
+        description = _description.Description(
+            version=1,
+            name=self.name,
+            origin=self.origin,
+            mean=self.mean,
+            std=self.std,
+            student_layers=self._student_layers,
+            backbone=_description.of_model(self.backbone),
+            head=_description.of_model(self.head),
+        )
         with atomic.directory(directory, overwrite=overwrite) as folder:
             arrays.write(folder / _WEIGHTS, arrays.values(self.named_weights))
             if isinstance(self.backbone, SavedModel):
                 self.backbone.copy_to(folder)
             _description.write(folder, description)
+            digests.write(folder)
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all weights, and of a SavedModel's files."""
@@ -202,20 +204,21 @@ def load(directory: str | os.PathLike[str], name: str | None = None) -> Teacher:
     """Loads what `Teacher.save` wrote; see `pcd_tf.teachers.load`."""
     folder = Path(directory)
     description = _description.read(folder)
-    if name is not None and description["name"] != name:
+    digests.check(folder)
+    if name is not None and description.name != name:
         raise UserError(
-            f"Expected the teacher {name}. Received: {folder}, which holds {description['name']}: "
+            f"Expected the teacher {name}. Received: {folder}, which holds {description.name}: "
             "ask for that teacher, or name another directory."
         )
     teacher = Teacher(
-        name=description["name"],
-        backbone=in_teacher(folder, description["backbone"])
-        or _description.rebuild(description["backbone"], keras.Model, folder),
-        head=_description.rebuild(description["head"], keras.Sequential, folder),
-        mean=description["mean"],
-        std=description["std"],
-        origin=description["origin"],
-        student_layers=description.get("student_layers"),  # newer than the format
+        name=description.name,
+        backbone=in_teacher(folder, description.backbone)
+        or _description.rebuild(description.backbone, keras.Model, folder),
+        head=_description.rebuild(description.head, keras.Sequential, folder),
+        mean=description.mean,
+        std=description.std,
+        origin=description.origin,
+        student_layers=description.student_layers,
     )
     weights = folder / _WEIGHTS
     arrays.assign(teacher.named_weights, arrays.read(weights), origin=str(weights))

@@ -15,6 +15,7 @@ from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _cut, _head
 from pcd_tf.teachers._saved_model import SavedModel, is_saved_model
 from pcd_tf.teachers._teacher import Teacher
+from pcd_tf.weights import bounds
 
 _AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # for networks with normalisation inside
 
@@ -88,7 +89,10 @@ def _load(path: Path) -> keras.Model:
             f"{what}."
         )
     try:
+        bounds.check_keras(path)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except UserError:
+        raise
     except Exception as error:  # Keras, zipfile, json and h5py raise what they like
         raise UserError(
             f"Expected a .keras file that loads in safe mode. Received: {path}, which does not "

@@ -1,6 +1,6 @@
 """PyTorch's files, opened without running anything that they hold. Needs PyTorch."""
 
-import argparse
+import collections
 import re
 import warnings
 import zipfile
@@ -12,6 +12,38 @@ import numpy as np
 import numpy.typing as npt
 
 from pcd_tf.errors import UserError
+from pcd_tf.weights import bounds
+
+# Classes of what published checkpoints hold beside arrays. None of them is made: a stand-in takes
+# what they would be made of, and keeps nothing. A class of any other name is refused.
+_HARMLESS = (
+    # The command line (DINO's `args`).
+    "argparse.Namespace",
+    # Paths of the data and of the run.
+    *(f"pathlib.{pure}{system}Path" for pure in ("", "Pure") for system in ("Posix", "Windows")),
+    *(f"pathlib._local.{system}Path" for system in ("Posix", "Windows")),  # Python 3.13
+    # NumPy's scalars (`best_acc1`), of NumPy 1 and 2.
+    "numpy.dtype",
+    *(f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")),
+    *(f"numpy.dtypes.{kind}DType" for kind in ("Bool", "Int32", "Int64", "Float32", "Float64")),
+    # Settings kept by OmegaConf, and the types that its nodes name.
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean")),
+    "typing.Any",
+    *(f"builtins.{name}" for name in ("dict", "list", "str", "int", "float", "bool")),
+    # Of Lightning's `callbacks` and `loops`, the time of a run.
+    "datetime.timedelta",
+    "datetime.datetime",
+)
+# Lightning's `hyper_parameters`, a dict with another name, which is made as a plain one.
+_DICTS = (
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+)
 
 
 def load(file: Path) -> Mapping[Any, Any]:
@@ -21,8 +53,8 @@ def load(file: Path) -> Mapping[Any, Any]:
     used of them (an optimizer's state) takes no memory.
 
     Raises:
-        UserError: when PyTorch is missing, the file is damaged, wants to run code, or holds no
-            dict.
+        UserError: when PyTorch is missing, the file is damaged, holds what would run code, unpacks
+            to more than its size allows, or holds no dict.
     """
     try:
         import torch
@@ -35,9 +67,11 @@ def load(file: Path) -> Mapping[Any, Any]:
     try:
         if is_zip:
             _check_sums(file)
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats: either they load or the error says it
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+    except UserError:
+        raise
     except Exception as error:  # a damaged pickle can end in nearly any of them
         raise UserError(_why_not_loaded(file, error)) from error
     if not isinstance(content, Mapping):
@@ -48,11 +82,12 @@ def load(file: Path) -> Mapping[Any, Any]:
     return content
 
 
-def to_array(value: Any, *, name: str) -> npt.NDArray[Any] | None:
+def to_array(value: Any, *, name: str, num_bytes_left: int) -> npt.NDArray[Any] | None:
     """Gives a tensor as an array, floating point as float32; None for what is no tensor.
 
     Raises:
-        UserError: when the tensor is no plain one (sparse, quantized, without values).
+        UserError: when the tensor is no plain one (sparse, quantized, without values), or larger
+            than the file has room for: one number can be declared to be as many as one likes.
     """
     import torch
 
@@ -63,42 +98,59 @@ def to_array(value: Any, *, name: str) -> npt.NDArray[Any] | None:
             f"Expected dense arrays of numbers. Received: {name}, of {value.layout}, "
             f"{value.dtype}, on {value.device}: save it as a plain tensor."
         )
+    if 4 * value.numel() > num_bytes_left:
+        raise UserError(
+            f"Expected arrays of no more numbers than the file has room for. Received: {name}, of "
+            f"shape {tuple(value.shape)}. It is damaged or made to do harm: fetch it anew from a "
+            "source that you trust."
+        )
     value = value.detach()
     return np.asarray(value.float() if value.is_floating_point() else value)
 
 
 def _check_sums(file: Path) -> None:
     """Finds damage inside arrays, which PyTorch itself does not look for."""
+    bounds.check_zip(file)
     with zipfile.ZipFile(file) as archive:
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
 
 
-def _harmless() -> list[Any]:
-    """Lists the classes, beyond PyTorch's own list, that published checkpoints hold beside arrays.
+class _StandIn:
+    """Takes the place of an object that is not made, and keeps nothing of it."""
 
-    Allowed, as making one does nothing but keep values: the command line (DINO's `args`) and NumPy
-    scalars (`best_acc1`), whose function takes a dtype and bytes and is looked up under the name of
-    NumPy 1 or of NumPy 2. NumPy arrays are not on the list, nor any other class.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = ("bool", "int32", "int64", "float32", "float64")
-    return [
-        argparse.Namespace,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in kinds),
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-    ]
+    def __new__(cls, *arguments: Any) -> "_StandIn":
+        del arguments
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any) -> None:
+        del arguments
+
+    def __setstate__(self, state: Any) -> None:
+        del state
+
+
+def _stand_ins() -> list[Any]:
+    """Lists what PyTorch is to take for each class: pairs of a class and the name in the file."""
+    dicts = [(collections.OrderedDict, name) for name in _DICTS]
+    defaultdict = (_dict, "collections.defaultdict")
+    return [*((_StandIn, name) for name in _HARMLESS), *dicts, defaultdict]
+
+
+def _dict(*default: Any) -> dict[Any, Any]:
+    """Makes a defaultdict, without its default."""
+    del default
+    return {}
 
 
 def _why_not_loaded(file: Path, error: Exception) -> str:
     text = str(error)
     if wanted := re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", text):
         return (
-            f"Expected a checkpoint of arrays alone. Received: {file}, which wants to run code: "
-            f"{wanted[1] or wanted[2]}. Nothing was run. Trust it no further, or ask its authors "
-            "for the state_dict() alone."
+            f"Expected a checkpoint of arrays alone. Received: {file}, in which stands "
+            f"{wanted[1] or wanted[2]} as well. It is not loaded, as that would run its code; "
+            "nothing was run. Where you trust the file, load it with the code that wrote it, and "
+            "save the state_dict() alone."
         )
     if "torchscript" in text.lower():
         return (

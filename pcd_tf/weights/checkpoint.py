@@ -13,11 +13,15 @@ import safetensors
 import safetensors.numpy
 
 from pcd_tf.errors import UserError
-from pcd_tf.weights import _pytorch
+from pcd_tf.weights import _pytorch, bounds
 
 Array = npt.NDArray[Any]
 
 _DATA_PARALLEL = "module"  # what DataParallel and DistributedDataParallel put into every name
+# Dicts may hold the same dict over and over. Whole checkpoints, optimizers too, have some 10,000
+# names of 100 characters, five dicts deep.
+_MAX_CHARACTERS = 20_000_000
+_MAX_DEPTH = 50
 _NOT_CHECKPOINTS = {  # what stands in a file when its download went wrong
     b"<!doctype": "is a web page",
     b"<html": "is a web page",
@@ -35,16 +39,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     No code of the file is run, whatever it holds.
 
     Args:
-        path: a file of PyTorch (`.pth`, `.pth.tar`, `.pt`; needs PyTorch), `.safetensors` or
-            `.npz`.
+        path: a file of PyTorch (`.pth`, `.pth.tar`, `.pt`, Lightning's `.ckpt`, Hugging Face's
+            `.bin`; needs PyTorch), `.safetensors` or `.npz`.
 
     Returns:
         names -> arrays; all floating point is float32.
 
     Raises:
-        UserError: when the file is missing, cut short, damaged, of another kind, or wants to run
-            code; when PyTorch is needed and missing; when it holds no array, or two come to the
-            same name.
+        UserError: when the file is missing, cut short, damaged, of another kind, holds what would
+            run code, or asks for more memory than its size allows; when PyTorch is needed and
+            missing; when it holds no array, or two come to the same name.
 
     Example:
         read("r-50-1000ep.pth.tar")["state_dict.momentum_encoder.conv1.weight"].shape
@@ -84,8 +88,12 @@ def _refuse_failed_download(file: Path) -> None:
 
 
 def _read_torch(file: Path) -> Iterator[tuple[str, Array]]:
-    for name, value in _flat(_pytorch.load(file)):
-        if (array := _pytorch.to_array(value, name=f"{name} in {file}")) is not None:
+    num_bytes_left = bounds.limit(file)
+    for name, value in _flat(_pytorch.load(file), file):
+        label = f"{name} in {file}"
+        array = _pytorch.to_array(value, name=label, num_bytes_left=num_bytes_left)
+        if array is not None:
+            num_bytes_left -= array.nbytes
             yield name, _numbers(array)
 
 
@@ -98,18 +106,21 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, Array]]:
             f"({_in_one_line(error)}). It was cut short, damaged or is of another format: fetch it "
             "anew."
         ) from error
-    for name, array in _flat(arrays):
+    for name, array in _flat(arrays, file):
         yield name, _numbers(array)
 
 
 def _read_npz(file: Path) -> Iterator[tuple[str, Array]]:
     name = ""
     try:
+        bounds.check_zip(file)
         with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 array = archive[name]
                 if array.dtype.kind in "fiub":
                     yield _without_data_parallel(name), _numbers(array)
+    except UserError:
+        raise
     except Exception as error:  # a damaged archive can end in nearly any of them
         where = f" at {name}" if name else ""
         raise UserError(
@@ -123,21 +134,31 @@ _READERS = {
     ".pth": _read_torch,
     ".pth.tar": _read_torch,
     ".pt": _read_torch,
+    ".ckpt": _read_torch,  # Lightning's
+    ".bin": _read_torch,  # Hugging Face's pytorch_model.bin
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
 }
 
 
-def _flat(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(content: Mapping[Any, Any], file: Path) -> Iterator[tuple[str, Any]]:
     """Yields the dotted name and value of all that is no dict itself."""
-    waiting = [("", content, {id(content)})]  # no recursion: a file may nest as deep as it likes
+    waiting = [("", content, {id(content)})]  # no recursion, and no dict inside itself
+    num_characters = 0
     while waiting:
         prefix, mapping, ancestors = waiting.pop()
         for key, value in mapping.items():
             name = f"{prefix}.{key}" if prefix else str(key)
+            num_characters += len(name) + 1
+            if num_characters > _MAX_CHARACTERS or len(ancestors) > _MAX_DEPTH:
+                raise UserError(
+                    f"Expected dicts at most {_MAX_DEPTH} deep, with names of at most "
+                    f"{_MAX_CHARACTERS} characters together. Received: {file} with more. It is "
+                    "damaged or made to do harm: fetch it anew from a source that you trust."
+                )
             if not isinstance(value, Mapping):
                 yield _without_data_parallel(name), value
-            elif id(value) not in ancestors:  # a pickled dict can hold itself
+            elif id(value) not in ancestors:
                 waiting.append((name, value, ancestors | {id(value)}))
 
 

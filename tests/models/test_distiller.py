@@ -513,3 +513,71 @@ class OnlySizes(keras.layers.Layer):
         if images.shape[1] not in self.sizes:
             raise ValueError(f"Expected 64 or 160. Received: {images.shape[1]}.")
         return self.network(images)
+
+
+# What a user may ask of Keras
+
+
+def finite(num_batches, size=8):
+    """A plain dataset that ends, its last batch smaller."""
+    examples = [toys.batch(size, seed) for seed in range(num_batches)]
+    examples[-1] = {name: array[: size // 2] for name, array in examples[-1].items()}
+    whole = {name: np.concatenate([x[name] for x in examples]) for name in examples[0]}
+    return tf.data.Dataset.from_tensor_slices(whole).batch(size)
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_evaluate_gives_the_means_over_all_pixels_and_changes_nothing(pairing):
+    model, batches = build(pairing), finite(3)
+    before = arrays([*model.variables, *model.teacher.weights])
+    scores = model.evaluate(batches, verbose=0, return_dict=True)
+    values, cosines = [], []
+    for batch in batches:
+        images = model.views_to_images(batch)
+        maps = model(images, training=False), model.teacher(images)
+        loss, positive, _, weights = model._compare(*maps, batch)
+        values.append(np.stack([loss, weights], axis=-1).reshape(-1, 2))
+        cosines.append(np.array(positive).ravel())
+    loss, weights = np.concatenate(values).T
+    assert scores["loss"] == pytest.approx(np.average(loss, weights=weights), rel=1e-5)
+    cosine = np.average(np.concatenate(cosines), weights=weights)
+    assert scores["positive_cosine"] == pytest.approx(cosine, abs=1e-5)
+    assert scores.keys() == {"loss", "retrieval_top1", "positive_cosine"}
+    again = model.evaluate(batches, verbose=0, return_dict=True)  # the means start anew
+    assert again == pytest.approx(scores, rel=1e-6)
+    for one, two in zip(before, arrays([*model.variables, *model.teacher.weights]), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_fit_takes_validation_data_with_and_without_replicas(two_replicas):
+    settings = {"steps_per_epoch": 2, "epochs": 2, "shuffle": False, "verbose": 0}
+    alone = build()
+    history = alone.fit(toys.batches(8), validation_data=finite(2), **settings).history
+    assert {"loss", "feature_spread", "val_loss", "val_retrieval_top1"} <= history.keys()
+    assert history["val_loss"][1] != history["val_loss"][0]
+    with two_replicas.scope():
+        mirrored = build()
+        mirrored.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))  # jit as Keras likes
+    both = mirrored.fit(toys.batches(8), validation_data=finite(2), **settings).history
+    for name in ("loss", "val_loss", "val_positive_cosine"):
+        np.testing.assert_allclose(both[name], history[name], rtol=1e-3)
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics"])
+def test_losses_and_metrics_for_labels_are_refused(argument):
+    with pytest.raises(ValueError, match=rf"compile: expected no {argument}, .*Leave it out\.$"):
+        build().compile("sgd", **{argument: ["accuracy"]})
+
+
+@pytest.mark.parametrize("make", [lambda: toys.backbone(8), lambda: "a name"])
+def test_what_is_no_teacher_is_refused(make):
+    with pytest.raises(ValueError, match="Expected a teacher of pcd_tf.teachers.* Received: a "):
+        Distiller(make(), toys.backbone(8), queue_size=8)
+
+
+def test_a_student_without_a_map_is_refused():
+    backbone = toys.backbone(8)
+    vectors = keras.Sequential([backbone, keras.layers.GlobalAveragePooling2D()])
+    for network in (vectors, keras.Model(), None):
+        with pytest.raises(ValueError, match=r"Expected a student that gives a map \(B, H, W, C\)"):
+            Distiller(toys.teacher(), network, queue_size=8)

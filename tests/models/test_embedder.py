@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import export
-from pcd_tf import students
+from pcd_tf import digests, students
 from pcd_tf.configs.export import Config as ExportConfig
 from pcd_tf.models import embedder
 from tests import tiny_run, toys
@@ -157,8 +157,29 @@ def test_what_is_none_of_these_is_refused_with_what_was_meant(workdir: Path, tmp
 def test_a_damaged_saved_model_is_a_short_error(saved_model: Path, tmp_path: Path):
     copy = shutil.copytree(saved_model, tmp_path / "copy")
     (copy / "saved_model.pb").write_bytes(b"\x0a\xff\xff")
+    with pytest.raises(ValueError, match=r"saved_model\.pb as it was written.*another content"):
+        embedder.load(copy)
+    (copy / digests.NAME).unlink()
     with pytest.raises(ValueError, match="Expected a SavedModel that loads"):
         embedder.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "expected an object { }, received a list"),
+        ("{}", "missing required field image_size"),
+        ('{"image_size": true}', r"\.image_size: .* received true or false"),
+        ('{"image_size": -1}', r"\.image_size: expected a whole number >= 1"),
+    ],
+)
+def test_a_description_of_another_form_is_a_short_error(
+    saved_model: Path, tmp_path: Path, content: str, message: str
+):
+    copy = shutil.copytree(saved_model, tmp_path / "copy")
+    (copy / "pcd.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"description of an export.*pcd\.json.*{message}"):
+        embedder.load(copy)
     (copy / "pcd.json").unlink()
-    with pytest.raises(ValueError, match="pcd.json that the job export writes"):
+    with pytest.raises(ValueError, match=r"description of an export.*pcd\.json, which is no file"):
         embedder.load(copy)

@@ -160,3 +160,42 @@ def test_a_step_in_mixed_precision_is_near_float32(policy):
     model = build()
     assert step(model, batch)["loss"] == pytest.approx(expected, rel=0.03)
     assert all(np.isfinite(x).all() for x in arrays(model.weights))
+
+
+def test_evaluate_gives_the_means_over_all_images_and_changes_nothing():
+    model = apart(build())
+    batches = [toys.batch(8, seed) for seed in (0, 1)]
+    dataset = tf.data.Dataset.from_tensor_slices(
+        {name: np.concatenate([x[name] for x in batches]) for name in batches[0]}
+    ).batch(8)
+    before = arrays(model.variables)
+    scores = model.evaluate(dataset, verbose=0, return_dict=True)
+    expected = []
+    for batch in batches:
+        images = model.views_to_images({name: tf.constant(x) for name, x in batch.items()})
+        views = images[0::2], images[1::2]
+        keys = [np.array(model.momentum_encoder(x, training=False)) for x in views]
+        queries = [np.array(model(x, training=False)) for x in views]
+        one, other = contrast(queries[0], keys[1]), contrast(queries[1], keys[0])
+        expected.append((one[0] + other[0], (one[1] + other[1]) / 2))
+    loss, found = np.mean(expected, axis=0)
+    assert scores == pytest.approx({"loss": loss, "retrieval_top1": found}, rel=1e-4)
+    for one, two in zip(before, arrays(model.variables), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_fit_takes_validation_data_with_and_without_replicas(two_replicas):
+    settings = {"steps_per_epoch": 1, "validation_steps": 1, "shuffle": False, "verbose": 0}
+    alone = build().fit(toys.batches(8), validation_data=toys.batches(8), **settings).history
+    with two_replicas.scope():
+        mirrored = build()
+    both = mirrored.fit(toys.batches(8), validation_data=toys.batches(8), **settings).history
+    assert both.keys() == alone.keys() >= {"val_loss", "val_retrieval_top1"}
+    np.testing.assert_allclose(both["val_loss"], alone["val_loss"], rtol=1e-3)
+
+
+def test_an_encoder_without_vectors_is_refused():
+    for encoder in (toys.backbone(8), keras.Model()):
+        with pytest.raises(ValueError, match=r"Expected an encoder that gives vectors \(N, D\)"):
+            MoCoV3(encoder, encoder, mean=toys.MEAN, std=toys.STD)

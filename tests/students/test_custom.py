@@ -70,6 +70,9 @@ def test_named_levels_are_kept_with_the_student(tmp_path):
     (tmp_path / "pyramid.json").write_text('{"P3": "relu7"}')
     with pytest.raises(ValueError, match="name a layer for each level.*Did you mean 'relu"):
         students.load(tmp_path)
+    (tmp_path / "pyramid.json").write_text('{"3": "relu2"}')
+    with pytest.raises(ValueError, match=r"a layer for each level.*pyramid\.json.*regex"):
+        students.load(tmp_path)
 
 
 def test_what_a_file_had_frozen_learns(tmp_path):

@@ -166,7 +166,7 @@ def test_a_torchvision_file_is_for_resnets_alone(state, tmp_path):
 
 
 def test_a_path_that_holds_no_weights_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="KerasHub preset of a backbone"):
+    with pytest.raises(ValueError, match="config.json of a KerasHub preset"):
         students.initialise(resnet(2), tmp_path)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ValueError, match="Expected a checkpoint that ends in"):

@@ -42,6 +42,17 @@ def test_a_student_has_a_pyramid_for_any_size(student):
         assert output.dtype == "bfloat16"
 
 
+@pytest.mark.parametrize("name", ["resnet18", "custom"])
+def test_damage_to_a_saved_student_is_noticed(name, tmp_path):
+    students.save(students.build(name, **OPTIONS.get(name, {})), tmp_path)
+    (file,) = (path for path in tmp_path.iterdir() if path.suffix in (".h5", ".keras"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file.name} as it was written.*another content"):
+        students.load(tmp_path)
+
+
 def test_a_student_comes_back_from_its_directory_in_float32(student, tmp_path):
     students.save(student, tmp_path)
     is_preset = isinstance(student, keras_hub.models.Backbone)

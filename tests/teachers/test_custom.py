@@ -341,7 +341,7 @@ def test_a_directory_without_its_copy_is_refused(tmp_path):
     export(tmp_path / "exported", several=False)
     custom(tmp_path / "exported").save(tmp_path / "teacher")
     (tmp_path / "teacher" / "saved_model" / "saved_model.pb").unlink()
-    with pytest.raises(ValueError, match="Expected a SavedModel with the signature.*saved_model, "):
+    with pytest.raises(ValueError, match=r"saved_model\.pb as it was written.*no such file"):
         teachers.load(tmp_path / "teacher")
 
 

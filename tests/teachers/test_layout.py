@@ -121,6 +121,17 @@ def test_the_momentum_encoder_is_taken_and_not_the_other(state, tmp_path):
     assert not np.allclose(kernel, state["state_dict.module.base_encoder.conv1.weight"])
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict.model.", "model.", "state_dict."])
+@pytest.mark.parametrize("name", ["moco_v3_resnet50", "barlow_twins_resnet50"])
+def test_a_file_of_lightning_is_read(name, wrapper, tmp_path):
+    state, _ = goldens.load(name)
+    container = {"moco_v3_resnet50": "state_dict.", "barlow_twins_resnet50": "model."}[name]
+    expected = convert(state, tmp_path, name)
+    wrapped = only(state, container, wrapper)
+    assert wrapped
+    assert convert(wrapped, tmp_path, name).fingerprint() == expected.fingerprint()
+
+
 def test_a_number_beside_the_network_does_no_harm(state, tmp_path):
     assert "best_acc1 (1)" in convert(state | {"best_acc1": np.array(70.5)}, tmp_path).origin
 
@@ -138,7 +149,7 @@ def test_a_backbone_alone_gets_the_file_to_fetch(name, start, prefix, advice, tm
     backbone = only(goldens.load(name)[0], start, prefix)
     assert backbone
     with pytest.raises(
-        ValueError, match=rf"has no projection head\. The file to fetch is .*{advice}"
+        ValueError, match=rf"^It has no projection head: the file to fetch is .*{advice}"
     ):
         convert(backbone, tmp_path, name)
 
@@ -148,7 +159,7 @@ def test_a_supervised_network_gets_the_file_to_fetch(tmp_path):
     supervised = without(without(supervised, "projection_head"), "prototypes")
     supervised |= {"fc.weight": np.zeros((1000, 256)), "fc.bias": np.zeros(1000)}
     for name in ("swav_resnet50", "moco_v3_resnet50", "byol_resnet50"):
-        with pytest.raises(ValueError, match="has no projection head. The file to fetch is"):
+        with pytest.raises(ValueError, match="^It has no projection head: the file to fetch is"):
             convert(supervised, tmp_path, name)
 
 
@@ -168,6 +179,7 @@ def test_a_file_of_another_teacher_is_recognised(golden, tmp_path):
     state, _ = goldens.load(golden)
     wrong = "byol_resnet50" if golden != "byol_resnet50" else "swav_resnet50"
     with pytest.raises(
-        ValueError, match=rf"looks like a file of {FILES[golden]}: convert it as that teacher\.$"
+        ValueError,
+        match=rf"^It looks like a file of {FILES[golden]}: convert it as that teacher\. Exp",
     ):
         convert(state, tmp_path, wrong)
