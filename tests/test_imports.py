@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A file may import only from groups above its own.
 GROUPS = [
     "pcd_tf.errors",
-    "pcd_tf.plugins pcd_tf.atomic",
+    "pcd_tf.plugins pcd_tf.atomic pcd_tf.files",
     "pcd_tf.settings",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",

@@ -25,9 +25,13 @@ _PUBLIC = {
     "ViewRecipe": "_recipe",
     "DecodeError": "_decode",
     "decode": "_decode",
+    "set_max_pixels": "_decode",
+    "MAX_PIXELS": "_memory",
     "Source": "_source",
+    "noted": "_source",
     "images_in_order": "_ordered",
     "plain_images": "_views",
+    "directories": "_tree",
     "two_views": "_views",
 }
 
@@ -52,7 +56,8 @@ def build(
 
     Args:
         name: one of `names()`.
-        data_dir: the directory tree of images (folder), or where TFDS keeps its data (tfds).
+        data_dir: the directory tree of images, or several between commas (folder), or where TFDS
+            keeps its data (tfds).
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
         split: the split to read (tfds, synthetic).
         seed: which synthetic world (synthetic).

@@ -66,6 +66,7 @@ def run(config: Config) -> None:
         std=teacher.std,
         num_examples=source.num_examples,
         teacher_sha256=teacher.fingerprint(),
+        remarks={"left_out": source.left_out},
         **start,
     )
     _warn_of_random_negatives(config, source)

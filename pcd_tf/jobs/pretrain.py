@@ -43,7 +43,12 @@ def run(config: Config) -> None:
         )
 
     training.describe(config, source, strategy, doing=f"Pre-trains {config.teacher} by MoCo v3.")
-    directory.create(mean=teacher.mean, std=teacher.std, num_examples=source.num_examples)
+    directory.create(
+        mean=teacher.mean,
+        std=teacher.std,
+        num_examples=source.num_examples,
+        remarks={"left_out": source.left_out},
+    )
     lines = training.fit(model, source, data.MOCO_V3, config, directory)
 
     teacher.origin = f"main.py pretrain, {total_steps} steps on {source.name}"
