@@ -4,6 +4,7 @@ import io
 import math
 import os
 import struct
+import warnings
 import zlib
 from typing import BinaryIO
 
@@ -65,7 +66,8 @@ def set_max_pixels(max_pixels: int) -> None:
 
     It is Pillow's own limit, a guard against small files that fill the memory.
     """
-    Image.MAX_IMAGE_PIXELS = max_pixels // 2  # Pillow refuses twice that
+    Image.MAX_IMAGE_PIXELS = max_pixels // 2  # Pillow refuses twice that, and warns from here on
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(
