@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pcd_tf.errors import UserError
 def pauses(monkeypatch):
     """The pauses that were made, none of them in truth."""
     made: list[float] = []
-    monkeypatch.setattr(files.time, "sleep", made.append)
+    monkeypatch.setattr(time, "sleep", made.append)
     return made
 
 

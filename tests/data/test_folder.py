@@ -1,13 +1,14 @@
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pcd_tf import data, files
+from pcd_tf import data
 from pcd_tf.data import BYOL, two_views
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.errors import UserError
@@ -172,7 +173,7 @@ def test_a_directory_that_is_away_is_waited_for_and_no_image_is_blamed(
     root.rename(tmp_path / "elsewhere")
     if emptied:
         root.mkdir()
-    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     for index in range(3):
         with pytest.raises(UserError, match=r"disk/.*png\. Received: .*/disk.* for 63 s"):
             source.read(index, index)
@@ -182,12 +183,12 @@ def test_a_directory_that_is_away_is_waited_for_and_no_image_is_blamed(
         shutil.rmtree(root, ignore_errors=True)
         (tmp_path / "elsewhere").rename(root)
 
-    monkeypatch.setattr(files.time, "sleep", back)
+    monkeypatch.setattr(time, "sleep", back)
     assert source.read(0, 0)[0] == 0
 
 
 def test_a_file_that_was_deleted_is_passed_over(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(files.time, "sleep", lambda seconds: pytest.fail("it does not come back"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it does not come back"))
     for name in ("one/a.png", "two/b.png"):
         save(tmp_path / name)
     source = FolderSource(tmp_path)
