@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pcd_tf.data._decode import room
 from pcd_tf.data._recipe import Recipe, draw_crop, draw_photometric, generator
 from pcd_tf.data._source import Source
 
@@ -103,6 +104,7 @@ def central_square(image: Image.Image, image_size: int) -> np.ndarray:
     return _resized(image, (y, x, y + side, x + side), image_size)
 
 
+@room.keeping()
 def _make_views(
     source: Source,
     recipe: Recipe,

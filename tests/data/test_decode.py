@@ -297,7 +297,7 @@ def test_a_jpeg_that_is_too_large_is_decoded_smaller(at_most):
 
 
 def test_threads_decode_only_so_many_pixels_at_once(monkeypatch):
-    monkeypatch.setattr(_decode, "_room", Room(2500))
+    monkeypatch.setattr(_decode, "room", Room(2500))
     rgb, lock, inside, seen = _decode._rgb, threading.Lock(), 0, []
 
     def counting(image: Image.Image) -> Image.Image:

@@ -87,3 +87,39 @@ def test_an_error_gives_the_room_back():
             raise KeyError
     with room.taken(10):
         pass
+
+
+def test_what_a_thread_keeps_is_held_until_it_is_done_or_takes_again():
+    room = Room(10)
+    with room.keeping():
+        with room.taken(10):
+            pass
+        with room.taken(6):  # in place of the first: no thread waits for itself
+            pass
+        assert room._free == 4
+        with pytest.raises(KeyError), room.taken(10):
+            raise KeyError
+        assert room._free == 10
+        with room.taken(7):
+            pass
+        assert room._free == 3
+    assert room._free == 10
+    with room.taken(3):
+        pass
+    assert room._free == 10
+
+
+def test_threads_that_keep_do_not_wait_for_one_another_for_ever():
+    room = Room(10)
+
+    @room.keeping()
+    def work(amount: int) -> int:
+        for _ in range(3):
+            with room.taken(amount):
+                pass
+        return amount
+
+    amounts = [1, 4, 6, 10, 99] * 40
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, amounts, timeout=PATIENCE)) == amounts
+    assert room._free == 10

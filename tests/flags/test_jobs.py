@@ -11,7 +11,7 @@ import flags
 from pcd_tf.settings import declared
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING_FLAGS = """dataset data_dir tfds_name workdir teacher image_size global_batch_size
+TRAINING_FLAGS = """dataset data_dir max_pixels tfds_name workdir teacher image_size global_batch_size
 num_epochs num_steps temperature optimizer learning_rate weight_decay warmup_epochs strategy
 num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
 TEACHER_FLAGS = "teacher teacher_map teacher_head teacher_mean teacher_std"
