@@ -27,6 +27,7 @@ PATHS = {
     "directory": "DIRECTORY",
     "path": "PATH",
     "name or path": "NAME_OR_PATH",
+    "list of directories": "DIRECTORY,DIRECTORY",
     "list of names or paths": "NAME_OR_PATH,NAME_OR_PATH",
 }
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -92,8 +93,8 @@ class Setting:
 
     def expanded(self, value: Any) -> Any:
         """Puts the home directory in the place of the `~` that a path begins with."""
-        if self.unit not in PATHS or not isinstance(value, str):
-            return value
+        if self.unit not in PATHS or not isinstance(value, str) or "~" not in value:
+            return value  # as it is: the name of one directory may hold a comma and a space
         return ",".join(_at_home(path) for path in self._parts(value))
 
     def problem(self, value: object) -> str | None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A file may import only from groups above its own.
 GROUPS = [
     "pcd_tf.errors",
-    "pcd_tf.plugins pcd_tf.atomic pcd_tf.outside",
+    "pcd_tf.plugins pcd_tf.atomic pcd_tf.files pcd_tf.outside",
     "pcd_tf.digests pcd_tf.records",
     "pcd_tf.settings pcd_tf.run_config pcd_tf.checkpoint_files",
     "pcd_tf.layers pcd_tf.losses pcd_tf.negatives pcd_tf.correspondence pcd_tf.optimizers "

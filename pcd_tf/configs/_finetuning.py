@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from pcd_tf import annotated, detectors, segmented, segmenters, students
+from pcd_tf import annotated, data, detectors, segmented, segmenters, students
 from pcd_tf.configs._bounds import EPOCHS, LEARNING_RATE
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._run import RunConfig
@@ -104,6 +104,7 @@ class FinetuningConfig(RunConfig):
         source="[ours]",
         help="Name in TensorFlow Datasets: coco/2017, voc/2012 and the like.",
     )
+    max_pixels: int = with_default(ImagesConfig, "max_pixels", data.MAX_PIXELS, source="[ours]")
     train_split: str = setting(
         "train",
         help="Which split is trained on.",

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
+from pcd_tf import data
 from pcd_tf.settings import Conflict, Settings, setting
 
 _NEEDS = {"folder": "data_dir", "tfds": "tfds_name"}
@@ -23,10 +23,11 @@ class ImagesConfig(Settings):
     )
     data_dir: str | None = setting(
         None,
-        help="The folder of images; with tfds, where TensorFlow Datasets keeps its files.",
+        help="The folder of images, or several between commas; with tfds, where TensorFlow "
+        "Datasets keeps its files.",
         group="data",
         source="[ours]",
-        unit="directory",
+        unit="list of directories",
         when_none="none; with tfds, its own directory",
     )
     tfds_name: str | None = setting(
@@ -36,6 +37,18 @@ class ImagesConfig(Settings):
         group="data",
         source="[ours]",
         when_none="none",
+    )
+    max_pixels: int = setting(
+        data.MAX_PIXELS,
+        help="Most pixels of an image; a JPEG may have four times as many, and is then decoded "
+        "smaller. Larger ones are unreadable: a small file can hold a picture that fills the "
+        "memory. The default is Pillow's limit, which takes 2 GiB.",
+        group="data",
+        source="[ours]",
+        unit="pixels",
+        minimum=1,
+        maximum=2**32,
+        maximum_reason="4294967296 pixels take 48 GiB while they are converted.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -51,9 +64,7 @@ class ImagesConfig(Settings):
                 ("data_dir", "dataset"),
                 "dataset=synthetic reads no files. Set dataset to folder.",
             )
-        if (
-            self.data_dir is not None
-            and self.dataset == "folder"
-            and not Path(self.data_dir).is_dir()
-        ):
-            yield ("data_dir",), f"expected an existing directory. Received: {self.data_dir!r}."
+        if self.data_dir is not None and self.dataset == "folder":
+            missing = [path for path in data.directories(self.data_dir) if not path.is_dir()]
+            for path in missing[:1]:
+                yield ("data_dir",), f"expected an existing directory. Received: {str(path)!r}."

@@ -30,11 +30,15 @@ _PUBLIC = {
     "open_image": "_headers",
     "size_of": "_headers",
     "decode": "_decode",
+    "set_max_pixels": "_decode",
+    "MAX_PIXELS": "_memory",
     "Source": "_source",
     "centre_crop": "_views",
+    "noted": "_source",
     "images_in_order": "_ordered",
     "identity": "_names",
     "plain_images": "_views",
+    "directories": "_tree",
     "two_views": "_views",
 }
 
@@ -59,7 +63,8 @@ def build(
 
     Args:
         name: one of `names()`.
-        data_dir: the directory tree of images (folder), or where TFDS keeps its data (tfds).
+        data_dir: the directory tree of images, or several between commas (folder), or where TFDS
+            keeps its data (tfds).
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
         split: the split to read (tfds, synthetic).
         seed: which synthetic world (synthetic).

@@ -4,7 +4,7 @@ import abc
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,24 @@ class Source(abc.ABC):
         name: what to call the source in messages.
         num_examples: how many images it has, unreadable ones included.
         class_names: the classes, where they are known; labels are never required.
+        why_no_classes: why what looks like classes at first sight is not taken for them.
+        left_out: how many files are not read as images, by kind.
     """
 
-    def __init__(self, name: str, num_examples: int, class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_examples: int,
+        class_names: Sequence[str] = (),
+        *,
+        why_no_classes: str = "",
+        left_out: Mapping[str, int] | None = None,
+    ) -> None:
         self.name = name
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
+        self.why_no_classes = why_no_classes
+        self.left_out = dict(left_out or {})
         self._unreadable: set[int] = set()
         self._lock = threading.Lock()
 
@@ -70,6 +82,12 @@ class Source(abc.ABC):
         """Gives (index, payload) to try, in this order, in place of an unreadable image."""
         del index
         return ()
+
+    @property
+    def notes(self) -> list[str]:
+        """Says what of the images may be other than their user thinks, a line each."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items())
+        return [*filter(None, [counts and f"left out: {counts}", self.why_no_classes])]
 
     @property
     def num_skipped(self) -> int:
@@ -140,6 +158,12 @@ class Source(abc.ABC):
                 return
             self._unreadable.add(index)
         logger.warning("Skipped image %d of %s. %s", index, self.name, error)
+
+
+def noted(*sources: Source | None) -> str:
+    """Writes the notes of sources for the start of a job, each on a new line."""
+    notes = [f"{source.name}: {note}" for source in sources if source for note in source.notes]
+    return "".join(f"\n  note      {note}" for note in dict.fromkeys(notes))
 
 
 def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:

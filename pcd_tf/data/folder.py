@@ -1,8 +1,8 @@
-"""`--dataset=folder`: the images of a directory tree."""
+"""`--dataset=folder`: the images of directory trees."""
 
 import collections
-import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,31 +10,34 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.data._decode import decode
+from pcd_tf.data import _tree
+from pcd_tf.data._decode import SUFFIXES, decode
 from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
 from pcd_tf.errors import UserError
 
-logger = logging.getLogger(__name__)
-
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+_SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*", re.IGNORECASE)
+_MAPS = "_sem"  # behind a split's name, the folder of its class maps: see pcd_tf.segmented.png_maps
+_NUM_NAMED = 3  # files in a message
 
 
 def build(*, data_dir: str | None = None, **_: object) -> "FolderSource":
-    """Opens the directory tree `data_dir`."""
+    """Opens the directory tree `data_dir`, or several between commas."""
     if data_dir is None:
         raise UserError("Expected data_dir, the directory of the images. Received: None.")
     return FolderSource(data_dir)
 
 
 class FolderSource(Source):
-    """JPEG, PNG, WebP, BMP and GIF files of a directory tree, at any depth, sorted by path.
+    """Image files of directory trees, at any depth, sorted by path.
 
-    Where all images lie in two or more folders at the top, these are the classes. Hidden files and
-    folders are left out, linked folders followed. Only names are read at the start, so a million
-    files take seconds. An unreadable file's place is taken by the next readable one.
+    All kinds are read that `decode` knows; what else lies there is counted in `left_out`. Where all
+    images lie in two or more folders at the top, these are the classes, unless they are called as
+    splits are (train, val). Hidden files and folders are left out, links followed. An unreadable
+    file's place is taken by the next readable one.
 
     Args:
-        data_dir: the directory; `~` is expanded.
+        data_dir: the directory, or several between commas, each with its own folders at the top; a
+            directory whose own name holds a comma is one. `~` is expanded.
 
     Raises:
         UserError: when there is no such directory; when it holds no image.
@@ -45,27 +48,55 @@ class FolderSource(Source):
     """
 
     def __init__(self, data_dir: str | os.PathLike[str]) -> None:
-        self.root = Path(data_dir).expanduser()
-        if not self.root.is_dir():
-            found = "a file" if self.root.exists() else "nothing at that path"
+        self.roots = _tree.directories(data_dir)
+        for root in self.roots:
+            if not root.is_dir():
+                found = "a file" if root.exists() else "nothing at that path"
+                raise UserError(
+                    f"Expected data_dir to be a directory of images. Received: {root} ({found})."
+                )
+        trees = _tree.find(self.roots)
+        name = ", ".join(map(str, self.roots))
+        left_out = _tree.kinds(sum((tree.left_out for tree in trees), collections.Counter()))
+        if not any(tree.images for tree in trees):
+            others = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
             raise UserError(
-                f"Expected data_dir to be a directory of images. Received: {self.root} ({found})."
+                f"Expected images ({' '.join(sorted(SUFFIXES))}, at any depth) in {name}. "
+                f"Received: none, and {others or 'nothing else'}. Is it the right directory?"
             )
-        self.files, num_others = _find_images(self.root)
-        if not self.files:
-            raise UserError(
-                f"Expected images ({' '.join(EXTENSIONS)}, at any depth) in {self.root}. "
-                f"Received: none, and {num_others} other files. Is it the right directory?"
-            )
-        super().__init__(str(self.root), len(self.files), _class_names(self.files))
-        self._class_index = {name: index for index, name in enumerate(self.class_names)}
+        # Of several directories, paths are relative to the one that holds them all.
+        self.root, prefixes = self.roots[0], [""]
+        if len(trees) > 1:
+            whole = [root.resolve() for root in self.roots]
+            self.root = Path(os.path.commonpath(whole))
+            prefixes = [f"{root.relative_to(self.root)}{os.sep}" for root in whole]
+        self.files = [
+            (prefix + image).removeprefix(f".{os.sep}")
+            for prefix, tree in zip(prefixes, trees, strict=True)
+            for image in tree.images
+        ]
+        self._root_of = np.repeat(np.arange(len(trees)), [len(tree.images) for tree in trees])
+
+        tops = [_top(image) for tree in trees for image in tree.images]
+        folders = sorted(set(tops) - {""})
+        strays = [file for file, top in zip(self.files, tops, strict=True) if not top]
+        why_no_classes = _why_no_classes(folders, strays)
+        class_names = folders if len(folders) > 1 and not why_no_classes else []
+        index = {name: place for place, name in enumerate(class_names)}
+        self._labels = np.array([index.get(top, -1) for top in tops], np.int64)
+        super().__init__(
+            name,
+            len(self.files),
+            class_names,
+            why_no_classes=why_no_classes,
+            left_out=left_out,
+        )
 
     def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
         return shuffled_indices(self.num_examples, seed, epoch)
 
     def records_in_order(self, start: int = 0) -> tf.data.Dataset:
-        labels = [self.label(index) for index in range(self.num_examples)]
-        return indices_in_order(start, np.array(labels, np.int64))
+        return indices_in_order(start, self._labels)
 
     def image_name(self, index: int) -> str:
         # Python holds a name that is no UTF-8 with lone surrogates, which no file format takes.
@@ -76,7 +107,8 @@ class FolderSource(Source):
 
     def open(self, index: int, payload: object, *, min_pixels: int | None = None) -> Image.Image:
         del payload
-        return decode(self.root / self.files[index], min_pixels=min_pixels)
+        root = self.roots[self._root_of[index]]
+        return decode(self.root / self.files[index], min_pixels=min_pixels, root=root)
 
     def replacements(self, index: int) -> Iterator[tuple[int, int]]:
         for step in range(1, self.num_examples):
@@ -85,45 +117,35 @@ class FolderSource(Source):
 
     def label(self, index: int) -> int:
         """Returns the class of an image, an index into `class_names`; -1 where there are none."""
-        return self._class_index.get(self.files[index].split(os.sep, 1)[0], -1)
+        return int(self._labels[index])
 
 
-def _find_images(root: Path) -> tuple[list[str], int]:
-    """Lists the images below `root`, relative to it and sorted; counts all other files."""
-    images: list[str] = []
-    num_others = 0
-    waiting = collections.deque([""])
-    seen: set[tuple[int, int]] = (
-        set()
-    )  # folders, so that a link to a folder above is no endless loop
-    while waiting:
-        folder = waiting.popleft()
-        status = (root / folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        try:
-            entries = os.scandir(root / folder)
-        except PermissionError as error:
-            logger.warning("Left out a folder that may not be read: %s", error)
-            continue
-        with entries:
-            for entry in entries:
-                path = f"{folder}{os.sep}{entry.name}" if folder else entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append(path)
-                elif entry.name.lower().endswith(EXTENSIONS):
-                    images.append(path)
-                else:
-                    num_others += 1
-    return sorted(images), num_others
+def _top(image: str) -> str:
+    """Returns the first folder of a path; nothing where the file itself lies at the top."""
+    folder, separator, _ = image.partition(os.sep)
+    return folder if separator else ""
 
 
-def _class_names(files: Sequence[str]) -> list[str]:
-    """Finds the class folders: the first part of each path, if all have one and they differ."""
-    if any(os.sep not in file for file in files):
-        return []
-    names = sorted({file.split(os.sep, 1)[0] for file in files})
-    return names if len(names) > 1 else []
+def _why_no_classes(folders: Sequence[str], strays: Sequence[str]) -> str:
+    """Says why the folders at the top are no classes; nothing where they are, or are too few."""
+    if len(folders) < 2:
+        return ""
+    splits = [name for name in folders if _SPLIT.fullmatch(name.removesuffix(_MAPS))]
+    if len(splits) > 1:
+        return (
+            f"no classes: {_named(splits)} are called as splits are. The images of all folders are "
+            f"taken; --data_dir=DIR/{splits[0]} takes those of one, a list with commas of several"
+        )
+    if strays:
+        return (
+            f"no classes: beside the folders lie {len(strays)} images of none: {_named(strays)}. "
+            "Move them for the folders to be classes"
+        )
+    return ""
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ["".join(c if c.isprintable() else "?" for c in name) for name in names[:_NUM_NAMED]]
+    return ", ".join(shown) + (
+        f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+    )

@@ -16,7 +16,6 @@ from pcd_tf.training.evaluations import Evaluations
 from pcd_tf.training.run_directory import RunDirectory
 
 _SPLITS = ("train", "val")  # folders of --eval_dir
-_NO_CLASSES = frozenset({"train", "val", "validation", "test"})  # but splits
 _MOST_IMAGES_AT_ONCE = 64
 _FIFTH = 5  # of one folder of classes, each fifth image is scored against the others
 
@@ -102,7 +101,8 @@ class StudentEvaluation:
         what = f"{self.metric} on {self._scored.num_examples} images of {self._scored.name}"
         is_own = self._is_own and self._scored is self._held_out
         own = " (the run's own; give --eval_dir for others)" if is_own else ""
-        return f"  evaluate  {what}{own}, every {self.every} steps"
+        notes = "" if is_own else data.noted(self._labelled, self._held_out)
+        return f"  evaluate  {what}{own}, every {self.every} steps{notes}"
 
     def keep_best(self) -> dict[str, Any]:
         """Makes the best student WORKDIR/student, draws the scores and returns what is said of it.
@@ -169,11 +169,10 @@ def _images(config: Config, source: data.Source) -> tuple[data.Source | None, da
         probes.check_classes(train, held_out)
         return train, held_out
     images = data.build("folder", data_dir=config.eval_dir)
-    if any(name in _NO_CLASSES or name.endswith("_sem") for name in images.class_names):
+    if images.why_no_classes:
         raise UserError(
             "eval_dir: expected folders that are classes, or train and val with one folder a class "
-            f"in each. Received: {', '.join(images.class_names[:5])} in {config.eval_dir}, which "
-            "look like splits. Name one of them, or give --eval_maps_dir for class maps."
+            f"in each, or images alone. Received: {config.eval_dir}, {images.why_no_classes}."
         )
     if images.num_examples < 2:
         raise UserError(

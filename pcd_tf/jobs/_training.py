@@ -44,6 +44,7 @@ def begin(job: str, config: TrainingConfig) -> tuple[RunDirectory, devices.Strat
     devices.check_batch(strategy, config.global_batch_size)
     devices.set_precision(config.precision)
     keras.utils.set_random_seed(config.seed)
+    data.set_max_pixels(config.max_pixels)
     source = data.build(
         config.dataset, data_dir=config.data_dir, tfds_name=config.tfds_name, seed=config.seed
     )
@@ -128,7 +129,8 @@ def describe(
     epochs = total * config.global_batch_size / source.num_examples
     print(
         f"{doing}\n"
-        f"  images    {source.num_examples} of {source.name}, {config.image_size} px\n"
+        f"  images    {source.num_examples} of {source.name}, {config.image_size} px"
+        f"{data.noted(source)}\n"
         f"  length    {total} steps of {config.global_batch_size} images: {epochs:.3g} epochs, "
         f"{config.warmup_steps(source.num_examples)} steps of warm-up\n"
         f"  devices   {devices.describe(strategy)}, {config.precision}\n"

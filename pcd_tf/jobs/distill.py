@@ -69,6 +69,7 @@ def run(config: Config) -> None:
         teacher_origin=teacher.origin,
         **data.identity(source),
         teacher_sha256=teacher.fingerprint(),
+        remarks={"left_out": source.left_out},
         **start,
     )
     _warn_of_random_negatives(config, source)

@@ -45,6 +45,7 @@ def run(config: Config) -> None:
     """
     config.validate()
     device = devices.describe(devices.strategy("one_device"))
+    data.set_max_pixels(config.max_pixels)
     source = data.build(
         config.dataset,
         data_dir=config.data_dir,
@@ -63,11 +64,13 @@ def run(config: Config) -> None:
         "model_kind": network.kind,
         "model_sha256": network.sha256,
         "image_size": image_size,
+        "max_pixels": config.max_pixels,
     }
     parts = Parts(out.with_name(f"{out.name}.partial"), description)
     print(
         f"Embeds the images of {source.name}.\n"
-        f"  images    {source.num_examples}, the central square at {image_size} px\n"
+        f"  images    {source.num_examples}, the central square at {image_size} px"
+        f"{data.noted(source)}\n"
         f"  model     {config.model} ({network.kind})\n"
         f"  device    {device}\n"
         f"  out       {config.out}",
@@ -76,7 +79,7 @@ def run(config: Config) -> None:
     if parts.num_done:
         print(f"Resumes at image {parts.num_done} of {source.num_examples}.", flush=True)
     _compute(network, source, parts, image_size=image_size, batch_size=batch_size)
-    used = {"model": config.model, "batch_size": batch_size}
+    used = {"model": config.model, "batch_size": batch_size, "left_out": source.left_out}
     _write(parts, source, {**description, **used}, out)
 
 

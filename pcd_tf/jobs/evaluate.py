@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +35,7 @@ def run(config: Config) -> dict[str, float]:
     device = devices.describe(devices.strategy("one_device"))
     keras.utils.set_random_seed(config.seed)
     probe = probes.load(config.probe)
+    data.set_max_pixels(config.max_pixels)
     train, held_out = _sources(config, probe)
     init = inits.load(config.init, student=config.student)
     image_size = config.image_size or init.image_size or _IMAGE_SIZE
@@ -43,6 +43,8 @@ def run(config: Config) -> dict[str, float]:
     images = f"{held_out.num_examples} of {held_out.name}, {image_size} px"
     if train is not None:
         images += f"; learns from {train.num_examples} of {train.name}"
+    if probe.IMAGES != "maps":
+        images += data.noted(train, held_out)
     print(
         f"Scores {config.init} ({init.kind}) by {config.probe}.\n"
         f"  images    {images}\n"
@@ -110,7 +112,7 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
 def _images(config: Config, split: str) -> data.Source:
     directory = config.data_dir
     if config.dataset == "folder" and directory is not None:
-        directory = str(Path(directory) / split)
+        directory = ",".join(str(root / split) for root in data.directories(directory))
     return data.build(
         config.dataset,
         data_dir=directory,

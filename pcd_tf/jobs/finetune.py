@@ -33,6 +33,7 @@ def run(config: Config) -> None:
     strategy = devices.strategy(config.strategy, num_virtual_devices=config.num_virtual_devices)
     devices.check_batch(strategy, config.global_batch_size, least=1)
     devices.set_precision(config.precision)
+    data.set_max_pixels(config.max_pixels)
     task = _task(config)
     num_examples = task.train.num_examples
     total_steps = config.total_steps(num_examples)

@@ -51,6 +51,7 @@ def run(config: Config) -> None:
         std=teacher.std,
         num_examples=source.num_examples,
         **data.identity(source),
+        remarks={"left_out": source.left_out},
     )
     lines = training.fit(model, source, data.MOCO_V3, config, directory)
 

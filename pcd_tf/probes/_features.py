@@ -150,7 +150,8 @@ def check_classes(train: data.Source, held_out: data.Source) -> None:
         if len(source.class_names) < 2:
             raise UserError(
                 f"Expected images of two classes or more in {source.name}, one folder a class. "
-                f"Received: {len(source.class_names) or 'no'} class folders."
+                f"Received: {len(source.class_names) or 'no'} class folders"
+                f"{'; ' * bool(source.why_no_classes)}{source.why_no_classes}."
             )
     outside.check_same_classes(train, held_out)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,11 @@ class RunDirectory:
         lock.refuse_held(self.path)
         self.resumed = self._is_resumable({})
 
-    def create(self, **facts: Any) -> None:
+    def create(self, *, remarks: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Makes the directory, keeps other processes from it, and writes config.json.
 
         Args:
+            remarks: what else is worth knowing, JSON values; a run to resume may have others.
             **facts: what else the run depends on (its images, its teacher), JSON values; they stand
                 in config.json beside the settings.
 
@@ -84,6 +86,7 @@ class RunDirectory:
             "job": self.job,
             "settings": self._settings,
             **facts,
+            **(remarks or {}),
             "versions": {name: metadata.version(name) for name in _PACKAGES}
             | {"python": sys.version.split()[0]},
             "git_revision": _git_revision(),

@@ -102,6 +102,13 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     assert "Received a file" in problems(workdir=str(tmp_path / "file"))[0]
 
 
+def test_several_directories_are_accepted_when_all_exist(tmp_path):
+    (tmp_path / "a").mkdir()
+    config(dataset="folder", data_dir=f"{tmp_path},{tmp_path}/a").validate()
+    (found,) = problems(dataset="folder", data_dir=f"{tmp_path},{tmp_path}/b")
+    assert found.endswith(f"expected an existing directory. Received: '{tmp_path}/b'.")
+
+
 def test_data_that_exists_is_accepted(tmp_path):
     config(dataset="folder", data_dir=str(tmp_path)).validate()
     config(dataset="tfds", tfds_name="coco").validate()

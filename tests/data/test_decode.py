@@ -1,5 +1,13 @@
+import errno
 import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +16,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pcd_tf.data._decode import FORMATS, DecodeError, decode, from_pixels
+from pcd_tf import files
+from pcd_tf.data import _decode
+from pcd_tf.data._decode import (
+    FORMATS,
+    SUFFIXES,
+    DecodeError,
+    decode,
+    from_pixels,
+    set_max_pixels,
+)
+from pcd_tf.data._memory import Room
+from pcd_tf.errors import UserError
 
 SIZE = (16, 12)  # width, height
 
@@ -40,8 +59,33 @@ def animation() -> bytes:
     return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
 
 
-def grey_16_bits(value: int) -> bytes:
-    return encoded(Image.fromarray(np.full(SIZE[::-1], value, np.uint16)))
+def grey_16_bits(value: int, file_format: str = "PNG") -> bytes:
+    return encoded(Image.fromarray(np.full(SIZE[::-1], value, np.uint16)), file_format)
+
+
+def ppm(magic: str, maximum: int, *values: int) -> bytes:
+    """Pixels of one colour; above a maximum of 255 each number takes two bytes."""
+    header = f"{magic} {SIZE[0]} {SIZE[1]} {maximum}\n".encode()
+    return header + struct.pack(f">{len(values)}{'H' if maximum > 255 else 'B'}", *values) * 192
+
+
+def tiff_rgb_16_bits(*values: int) -> bytes:
+    """Pixels of one colour, not compressed; Pillow cannot write them."""
+    pixels = struct.pack("<3H", *values) * 192
+    entries = [
+        (256, 4, 1, 16),  # width
+        (257, 4, 1, 12),  # height
+        (258, 3, 3, 8 + 2 + 9 * 12 + 4),  # where the bits of a sample stand
+        (259, 3, 1, 1),  # no compression
+        (262, 3, 1, 2),  # RGB
+        (273, 4, 1, 8 + 2 + 9 * 12 + 4 + 6),  # where the pixels stand
+        (277, 3, 1, 3),  # samples of a pixel
+        (278, 4, 1, 12),  # rows of a strip
+        (279, 4, 1, len(pixels)),
+    ]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    start = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return start + directory + struct.pack("<I3H", 0, 16, 16, 16) + pixels
 
 
 def rgb_16_bits(*values: int) -> bytes:
@@ -79,6 +123,15 @@ KINDS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], int]] = {
     "bmp": (lambda: encoded(Image.new("RGB", SIZE, (9, 90, 200)), "BMP"), (9, 90, 200), 0),
     "tiff": (lambda: encoded(Image.new("RGB", SIZE, (9, 90, 200)), "TIFF"), (9, 90, 200), 0),
     "animated gif": (animation, (255, 0, 0), 0),
+    "tiff grey 16 bits": (lambda: grey_16_bits(40000, "TIFF"), (156, 156, 156), 0),
+    "tiff rgb 16 bits": (lambda: tiff_rgb_16_bits(65535, 40000, 1000), (255, 156, 4), 1),
+    "ppm": (lambda: ppm("P6", 255, 9, 90, 200), (9, 90, 200), 0),
+    "ppm 16 bits": (lambda: ppm("P6", 65535, 65535, 40000, 1000), (255, 156, 4), 1),
+    "pgm": (lambda: ppm("P5", 255, 77), (77, 77, 77), 0),
+    "pgm 16 bits": (lambda: ppm("P5", 65535, 40000), (156, 156, 156), 0),
+    "pgm 10 bits": (lambda: ppm("P5", 1023, 624), (156, 156, 156), 1),
+    "plain pgm": (lambda: b"P2 16 12 100\n" + b"50 " * 192, (128, 128, 128), 1),
+    "pbm": (lambda: b"P1 16 12\n" + b"0 " * 192, (255, 255, 255), 0),
 }
 
 
@@ -96,8 +149,10 @@ def test_every_kind_becomes_rgb(kind: str):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("file_format", ["AVIF", "JPEG", "PNG", "WEBP"])
 def test_exif_rotation_is_undone(orientation: int, file_format: str):
+    if file_format not in FORMATS:
+        pytest.skip("Pillow was built without AVIF")
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = encoded(Image.fromarray(quadrants()), file_format, exif=exif, quality=95)
@@ -167,3 +222,135 @@ def test_pixels_become_rgb(shape: tuple[int, ...]):
 def test_other_arrays_are_errors(pixels: np.ndarray):
     with pytest.raises(DecodeError, match=r"Cannot use photo 7: expected pixels of type uint8"):
         from_pixels(pixels, name="photo 7")
+
+
+def test_suffixes_are_those_of_what_can_be_decoded():
+    wanted = {".jpg", ".jfif", ".tif", ".tiff", ".ppm", ".pgm", ".png", ".gif", ".bmp", ".webp"}
+    assert wanted <= SUFFIXES
+    assert (".avif" in SUFFIXES) == ("AVIF" in FORMATS)
+    assert SUFFIXES.isdisjoint({".eps", ".ps", ".pdf", ".wmf", ".psd", ".pfm", ""})
+
+
+def test_a_thin_jpeg_is_decoded_smaller():
+    thin = encoded(Image.new("RGB", (4096, 3), "red"), "JPEG")
+    assert decode(thin, min_pixels=100).height >= 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells the peak")
+def test_sixteen_bits_take_no_more_memory_than_eight():
+    """In a process of its own, for its peak; int64 on the way took 26 bytes a pixel."""
+    code = """
+import io, re
+from pathlib import Path
+from PIL import Image
+from pcd_tf.data._decode import decode
+file = io.BytesIO()
+Image.new("I;16", (3000, 3000), 40000).save(file, "PNG", compress_level=1)
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
+decode(file.getvalue())
+print((peak() - before) * 1024 / 3000**2)
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 12
+
+
+# How large and how many
+
+
+@pytest.fixture
+def at_most(monkeypatch) -> Callable[[int], None]:
+    """Sets the limit of pixels for a test."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    return set_max_pixels
+
+
+def test_too_many_pixels_are_refused_and_the_setting_is_named(at_most):
+    picture = Image.fromarray(quadrants(40, 60))
+    at_most(2400)
+    for file_format in FORMATS:
+        assert decode(encoded(picture, file_format)).size == (60, 40)  # and no warning of Pillow's
+    at_most(2398)
+    for file_format in set(FORMATS) - {"JPEG", "WEBP"}:
+        with pytest.raises(
+            DecodeError, match=r"at most 2398 pixels.* Received: 2400\. .* raise --max_pixels"
+        ):
+            decode(encoded(picture, file_format), name="large")
+    with pytest.raises(DecodeError, match="exceeds limit of 2398 pixels"):  # Pillow's own check
+        decode(encoded(picture, "WEBP"))
+
+
+def test_a_jpeg_that_is_too_large_is_decoded_smaller(at_most):
+    stored = encoded(Image.fromarray(quadrants(40, 60)), "JPEG", quality=95)
+    at_most(2398)
+    small = decode(stored)
+    assert small.size == (30, 20)
+    np.testing.assert_allclose(np.asarray(small)[5, 8].astype(int), (250, 10, 10), atol=6)
+    at_most(600)
+    assert decode(stored).size == (30, 20)
+    at_most(598)
+    with pytest.raises(DecodeError, match=r"at most 598 pixels, four times as many in a JPEG"):
+        decode(stored)
+
+
+def test_threads_decode_only_so_many_pixels_at_once(monkeypatch):
+    monkeypatch.setattr(_decode, "room", Room(2500))
+    rgb, lock, inside, seen = _decode._rgb, threading.Lock(), 0, []
+
+    def counting(image: Image.Image) -> Image.Image:
+        nonlocal inside
+        with lock:
+            inside += image.width * image.height
+            seen.append(inside)
+        time.sleep(0.002)  # lets the other threads in
+        converted = rgb(image)
+        with lock:
+            inside -= image.width * image.height
+        return converted
+
+    monkeypatch.setattr(_decode, "_rgb", counting)
+    large, small = (encoded(Image.new("L", (side, side))) for side in (45, 30))
+    with ThreadPoolExecutor(6) as pool:
+        sizes = [x.width for x in pool.map(decode, [large, small, large, small, large] * 4)]
+    assert sizes == [45, 30, 45, 30, 45] * 4
+    assert max(seen) <= 2500  # never two large ones, nor a large one and a small one
+
+
+# Files
+
+
+def test_what_is_no_regular_file_is_an_error_and_never_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for name in ("fifo.jpg", "loop.jpg"):
+        with pytest.raises(DecodeError, match=f"Cannot decode .*{name}"):
+            decode(tmp_path / name)
+
+
+def test_a_file_is_read_again_when_its_disk_comes_back(tmp_path: Path, monkeypatch):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", SIZE, "red").save(path)
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+
+    class Away(io.BytesIO):
+        """Fails in the middle of the file as long as the disk is away."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            if len(pauses) < 2 and self.tell() > 40:
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return super().read(size)
+
+    monkeypatch.setattr(files, "opened", lambda path: Away(Path(path).read_bytes()))
+    assert decode(path).size == SIZE
+    assert pauses == [1, 2]
+
+
+def test_a_disk_that_stays_away_is_no_damaged_file(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(UserError, match=r"photo\.png\. Received: .*/gone is gone") as caught:
+        decode(tmp_path / "gone" / "photo.png")
+    assert not isinstance(caught.value, DecodeError)

@@ -1,3 +1,7 @@
+import os
+import shutil
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +47,154 @@ def test_classes_are_the_folders_at_the_top(tmp_path: Path):
     source = FolderSource(tmp_path)
     assert source.class_names == ("daisy", "roses")
     assert [source.label(i) for i in range(3)] == [0, 1, 1]
-    save(tmp_path / "4.png")
-    unlabelled = FolderSource(tmp_path)
-    assert unlabelled.class_names == ()
-    assert unlabelled.label(0) == -1
+    assert source.notes == []
     assert FolderSource(tmp_path / "roses").class_names == ()
+
+
+def test_images_beside_the_class_folders_are_named(tmp_path: Path):
+    for name in ("roses/1.png", "daisy/2.png", "a.png", "b\x1b[31m.png", "c.png", "d.png"):
+        save(tmp_path / name)
+    source = FolderSource(tmp_path)
+    assert (source.class_names, source.label(0)) == ((), -1)
+    (note,) = source.notes
+    assert "4 images of none: a.png, b?[31m.png, c.png and 1 more" in note
+
+
+@pytest.mark.parametrize(
+    ("folders", "class_names"),
+    [
+        (("train", "val"), ()),
+        (("Training", "test", "extra"), ()),
+        (("train2017", "val2017"), ()),
+        (("train", "train_sem"), ()),
+        (("bus", "train"), ("bus", "train")),  # the vehicle
+        (("testudo", "valley"), ("testudo", "valley")),
+    ],
+)
+def test_splits_are_no_classes_and_it_is_said(tmp_path: Path, folders, class_names):
+    for folder in folders:
+        save(tmp_path / folder / "daisy" / "1.png")
+    source = FolderSource(tmp_path)
+    assert source.num_examples == len(folders)
+    assert source.class_names == class_names
+    assert [source.label(0) >= 0, "called as splits" in str(source.notes)] == [
+        bool(class_names),
+        not class_names,
+    ]
+
+
+# Several directories
+
+
+def test_several_directories_are_one_source(tmp_path: Path):
+    for name in ("train/daisy/1.png", "train/roses/2.png", "extra/roses/3.png", "val/daisy/4.png"):
+        save(tmp_path / name)
+    source = FolderSource(f"{tmp_path}/train, {tmp_path}/extra")
+    assert source.files == ["train/daisy/1.png", "train/roses/2.png", "extra/roses/3.png"]
+    assert source.class_names == ("daisy", "roses")
+    assert [source.label(i) for i in range(3)] == [0, 1, 1]
+    assert source.open(2, 2).size == (24, 16)
+    with pytest.raises(UserError, match=r"Received: .*/gone \(nothing"):
+        FolderSource(f"{tmp_path}/train,{tmp_path}/gone")
+
+
+def test_what_lies_in_two_directories_is_listed_once(tmp_path: Path):
+    for name in ("a.png", "inner/b.png"):
+        save(tmp_path / name)
+    for second in (tmp_path, tmp_path / "inner"):
+        assert FolderSource(f"{tmp_path},{second}").files == ["a.png", "inner/b.png"]
+    assert FolderSource(f"{tmp_path}/inner,{tmp_path}").files == ["inner/b.png", "a.png"]
+
+
+def test_a_comma_in_the_name_of_a_directory_is_kept(tmp_path: Path):
+    save(tmp_path / "a, b" / "1.png")
+    assert FolderSource(tmp_path / "a, b").files == ["1.png"]
+
+
+# What is left out
+
+
+def test_all_that_can_be_decoded_is_listed_and_the_rest_counted(tmp_path: Path):
+    names = ["a.tif", "b.TIFF", "c.jfif", "d.ppm", "e.pgm"]
+    for name in names:
+        save(tmp_path / name)
+    left_out = ["1.heic", "2.HEIC", "x/3.heic", "notes.txt", "README", "x.0001", "y.\x1b[31m"]
+    for name in (*left_out, ".hidden.jpg", "._a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    source = FolderSource(tmp_path)
+    assert source.files == names
+    assert source.left_out == {".heic": 3, "without a known suffix": 3, ".txt": 1}
+    assert source.notes == ["left out: 3 .heic, 3 without a known suffix, 1 .txt"]
+
+
+def test_kinds_that_are_many_are_added_up(tmp_path: Path):
+    save(tmp_path / "a.png")
+    for number in range(15):
+        (tmp_path / f"b.x{number}").touch()
+    left_out = FolderSource(tmp_path).left_out
+    assert (len(left_out), left_out["others"], sum(left_out.values())) == (11, 5, 15)
+
+
+def test_links_to_nowhere_pipes_and_sockets_are_counted(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    save(tmp_path / "a.png")
+    (tmp_path / "self.png").symlink_to("self.png")
+    (tmp_path / "gone.png").symlink_to("nothing.png")
+    (tmp_path / "good.png").symlink_to("a.png")
+    os.mkfifo("fifo.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+        source = FolderSource(tmp_path)
+    assert source.files == ["a.png", "good.png"]
+    assert source.left_out == {"links that lead nowhere": 2, "pipes and devices": 2}
+
+
+def test_a_pipe_that_takes_a_file_s_place_is_passed_over(tmp_path: Path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name)
+    source = FolderSource(tmp_path)
+    (tmp_path / "a.png").unlink()
+    os.mkfifo(tmp_path / "a.png")
+    assert source.read(0, 0)[0] == 1
+
+
+# The directory goes away
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["gone", "not mounted"])
+def test_a_directory_that_is_away_is_waited_for_and_no_image_is_blamed(
+    tmp_path: Path, monkeypatch, emptied: bool
+):
+    root = tmp_path / "disk"
+    for name in ("a.png", "b.png", "more/c.png"):
+        save(root / name)
+    source = FolderSource(root)
+    root.rename(tmp_path / "elsewhere")
+    if emptied:
+        root.mkdir()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for index in range(3):
+        with pytest.raises(UserError, match=r"disk/.*png\. Received: .*/disk.* for 63 s"):
+            source.read(index, index)
+    assert source.num_skipped == 0
+
+    def back(seconds: float) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        (tmp_path / "elsewhere").rename(root)
+
+    monkeypatch.setattr(time, "sleep", back)
+    assert source.read(0, 0)[0] == 0
+
+
+def test_a_file_that_was_deleted_is_passed_over(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it does not come back"))
+    for name in ("one/a.png", "two/b.png"):
+        save(tmp_path / name)
+    source = FolderSource(tmp_path)
+    (tmp_path / "one" / "a.png").unlink()
+    assert source.read(0, 0)[0] == 1
+    assert source.num_skipped == 1
 
 
 def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path):
@@ -56,7 +203,7 @@ def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path):
         FolderSource(tmp_path / "gone")
     with pytest.raises(UserError, match=r"notes.txt \(a file\)"):
         FolderSource(tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match=r"\.bmp \.gif \.jpeg .* none, and 1 other files"):
+    with pytest.raises(ValueError, match=r"\.bmp \.gif .* none, and 1 \.txt\. Is it the right"):
         FolderSource(tmp_path)
     with pytest.raises(ValueError, match="Expected data_dir"):
         data.build("folder")

@@ -11,19 +11,19 @@ import flags
 from pcd_tf.settings import declared
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING_FLAGS = """dataset data_dir tfds_name workdir teacher image_size global_batch_size
-num_epochs num_steps temperature optimizer learning_rate weight_decay warmup_epochs strategy
-num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
+TRAINING_FLAGS = """dataset data_dir max_pixels tfds_name workdir teacher image_size
+global_batch_size num_epochs num_steps temperature optimizer learning_rate weight_decay
+warmup_epochs strategy num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
 TEACHER_FLAGS = "teacher teacher_map teacher_head teacher_mean teacher_std"
 DISTILL_FLAGS = f"""{TEACHER_FLAGS} teacher_checkpoint map_size student student_model
 student_pyramid student_init queue_size pairing mhsa objective teacher_head_gates
 eval_every_epochs eval_dir eval_maps_dir early_stop_evals"""
-FINETUNING_FLAGS = """model student dataset data_dir tfds_name train_split eval_split
+FINETUNING_FLAGS = """model student dataset data_dir tfds_name max_pixels train_split eval_split
 train_annotations eval_annotations image_size global_batch_size num_epochs num_steps learning_rate
 schedule weight_decay warmup_epochs freeze batch_norm anchor_size eval_every_epochs workdir strategy
 num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
 EVALUATE_FLAGS = """probe init student dataset data_dir tfds_name train_split eval_split image_size
-batch_size seed out"""
+max_pixels batch_size seed out"""
 NAMES = {"convert", "distill", "embed", "export", "pretrain", "finetune", "evaluate", "compare"}
 
 
@@ -89,7 +89,7 @@ def test_the_flags_that_others_rely_on():
     assert settings_of("finetune").keys() == finetuning | {"init", "export"}
     assert settings_of("compare").keys() == finetuning | {"inits", "seeds"}
     assert settings_of("evaluate").keys() == set(EVALUATE_FLAGS.split())
-    embed_flags = "dataset data_dir tfds_name split image_size model batch_size out"
+    embed_flags = "dataset data_dir max_pixels tfds_name split image_size model batch_size out"
     assert settings_of("embed").keys() == set(embed_flags.split())
     export_flags = "workdir format out data_dir image_size batch_size precision naming"
     assert settings_of("export").keys() == set(export_flags.split())

@@ -109,6 +109,24 @@ def test_a_student_embeds_a_folder(photographs: Path, workdir: Path, tmp_path: P
     assert "of the time waiting for data" in printed
 
 
+def test_what_is_left_out_is_told_and_kept(photographs: Path, toy: Toy, tmp_path: Path, capsys):
+    copy = shutil.copytree(photographs, tmp_path / "photographs")
+    for name in ("a.txt", "b.txt", "daisy/c.heic"):
+        (copy / name).touch()
+    assert run(copy, tmp_path / "out.npz") == 0
+    assert "note      " + f"{copy}: left out: 2 .txt, 1 .heic" in capsys.readouterr().out
+    metadata = json.loads(str(read(tmp_path / "out.npz")["metadata"]))
+    assert metadata["left_out"] == {".txt": 2, ".heic": 1}
+
+
+def test_more_pixels_than_are_allowed_are_unreadable(
+    photographs: Path, toy: Toy, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # set back afterwards
+    assert run(photographs, tmp_path / "out.npz", "--max_pixels=2200") == 0
+    assert len(read(tmp_path / "out.npz")["names"]) == 4  # of 40 x 50 to 50 x 50 pixels
+
+
 def test_what_stands_at_out_is_refused_at_once(photographs: Path, toy: Toy, tmp_path: Path, capsys):
     (tmp_path / "out.npz").write_text("precious")
     assert run(photographs, tmp_path / "out.npz") == main.FAILED

@@ -62,6 +62,16 @@ def test_a_student_is_scored(probe, workdir, flowers, tmp_path, capsys):
     assert evaluate(f"--init={workdir}", f"--data_dir={flowers}", f"--out={out}") == main.FAILED
 
 
+def test_several_directories_each_have_the_splits(workdir, flowers, tmp_path, capsys):
+    more = shutil.copytree(flowers, tmp_path / "more")
+    (more / "train" / "notes.txt").touch()
+    assert evaluate(f"--init={workdir}", f"--data_dir={flowers},{more}") == 0
+    printed = capsys.readouterr().out
+    assert "images    24 of" in printed
+    assert "learns from 48 of" in printed
+    assert "left out: 1 .txt" in printed
+
+
 def test_maps_of_a_student_are_scored(workdir, tmp_path, monkeypatch):
     monkeypatch.setattr(linear_dense, "NUM_STEPS", 20)
     out = tmp_path / "scores.json"
@@ -86,12 +96,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(
     shutil.copytree(flowers / "train" / "poppy", one / "train" / "poppy")
     shutil.copytree(flowers / "val" / "poppy", one / "val" / "poppy")
     (tmp_path / "empty" / "train").mkdir(parents=True)
+    stray = shutil.copytree(flowers, tmp_path / "stray")
+    shutil.copy(stray / "val" / "poppy" / "1.png", stray / "val")
     cases = [
         ((f"--data_dir={other}",), "violet only in .*; rose only in"),
         ((f"--data_dir={one}",), "two classes or more .* Received: no class folders"),
         ((f"--data_dir={tmp_path / 'empty'}",), "Expected images .* Received: none"),
         ((f"--data_dir={flowers}", "--eval_split=test"), "to be a directory of images"),
         ((f"--data_dir={flowers}", "--eval_split=train"), "other images than the probe learns"),
+        ((f"--data_dir={stray}",), "no class folders; no classes: .* 1 images of none: 1.png"),
         (("--dataset=synthetic",), "no class of their own"),
         ((f"--data_dir={flowers}", "--probe=linear_dense"), "linear_dense takes .*png_maps"),
     ]

@@ -29,6 +29,7 @@ def photographs(tmp_path_factory):
     for i in range(3):
         source.open(i, i).resize((48, 40)).save(folder / f"{i}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    (folder / "notes.txt").touch()
     return folder
 
 
@@ -116,6 +117,7 @@ def test_pretrain_leaves_a_teacher_and_counts_what_it_could_not_read(pretrained)
         "tensorboard",
     }
     config = json.loads((pretrained / "config.json").read_text())
+    assert config["left_out"] == {".txt": 1}
     assert config["job"] == "pretrain"
     assert config["settings"]["teacher"] == "moco_v3_resnet18"
     result = json.loads((pretrained / "result.json").read_text())

@@ -11,6 +11,7 @@ from PIL import Image
 from pcd_tf import data, students
 from pcd_tf.configs.distill import Config
 from pcd_tf.data.synthetic import SyntheticSource
+from pcd_tf.errors import UserError
 from pcd_tf.jobs import _training as training
 from pcd_tf.jobs._student_evaluation import StudentEvaluation
 from pcd_tf.training import devices, optimizer
@@ -207,6 +208,24 @@ def test_the_images_of_a_folder_decide_what_is_scored(tmp_path, images, folder, 
     scores = run.evaluation._scores()
     assert 0 <= scores[metric] <= 1
     assert_is(run.model.backbone, before)
+
+
+@pytest.mark.parametrize("stray", ["stray.png", None], ids=["stray image", "splits without val"])
+def test_a_folder_whose_classes_are_in_doubt_is_refused(tmp_path, images, stray):
+    folder = images / ("classes" if stray else "splits")
+    if stray:
+        SOURCE.open(0, 0).save(folder / stray)
+    else:
+        (folder / "val").rename(folder / "test")
+    with pytest.raises(UserError, match=f"eval_dir: .*no classes: .*{stray or 'test, train'}"):
+        Run(settings(tmp_path / "run", eval_dir=str(folder)))
+
+
+def test_what_is_left_out_of_the_scored_images_is_told(tmp_path, images):
+    (images / "classes" / "notes.txt").touch()
+    run = Run(settings(tmp_path / "run", eval_dir=str(images / "classes")))
+    (note,) = run.evaluation.describe().splitlines()[1:]
+    assert note == f"  note      {images / 'classes'}: left out: 1 .txt"
 
 
 def test_without_a_folder_the_runs_own_images_are_scored_and_it_is_said(tmp_path, images):

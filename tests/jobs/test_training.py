@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pcd_tf import data
+from pcd_tf import data, files
 from pcd_tf.configs.distill import Config
 from pcd_tf.data.synthetic import SyntheticSource
 from pcd_tf.errors import UserError
@@ -354,6 +354,31 @@ def test_images_that_cannot_be_read_are_counted_in_the_end(tmp_path, capsys):
     assert "1 unreadable images were passed over" in capsys.readouterr().out
 
 
+def test_a_directory_that_vanishes_stops_the_run_and_the_last_checkpoint_is_kept(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(10):
+        SOURCE.open(i, i).save(folder / f"{i}.png")
+    source = data.build("folder", data_dir=str(folder))
+    advance = run_logs.Logs.advance
+
+    def advance_and_remove(self, waited):
+        advance(self, waited)
+        if folder.is_dir():
+            folder.rename(tmp_path / "away")
+
+    monkeypatch.setattr(run_logs.Logs, "advance", advance_and_remove)
+    monkeypatch.setattr(files, "PAUSES", (0,))
+    config = settings(tmp_path / "run", num_steps=200, checkpoint_every_steps=1)
+    with pytest.raises(UserError, match=rf"Received: {folder} is gone or empty") as caught:
+        fit(config, build(config), source)
+    assert len(str(caught.value).splitlines()) == 1
+    assert source.num_skipped == 0
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*.index"))
+
+
 # What is told at the start
 
 
@@ -363,6 +388,21 @@ def test_the_start_is_described(tmp_path, capsys):
     text = capsys.readouterr().out
     for part in ("Distils x from y.", "10 of synthetic train, 32 px", "20 steps of 4", "8 epochs"):
         assert part in text
+    assert "note" not in text
+
+
+def test_what_of_the_images_may_surprise_is_told(tmp_path, capsys):
+    for folder in ("train", "val"):
+        (tmp_path / folder).mkdir()
+        SOURCE.open(0, 0).save(tmp_path / folder / "a.png")
+        (tmp_path / folder / "b.heic").touch()
+    source = data.build("folder", data_dir=str(tmp_path))
+    config = settings(tmp_path / "run", global_batch_size=2)
+    training.describe(config, source, devices.strategy("one_device"), doing="Distils.")
+    notes = [x for x in capsys.readouterr().out.splitlines() if x.startswith("  note      ")]
+    assert len(notes) == 2
+    assert notes[0].endswith(f"{tmp_path}: left out: 2 .heic")
+    assert "no classes: train, val are called as splits are" in notes[1]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -8,9 +8,12 @@ import keras
 import pytest
 import tensorflow as tf
 
+from pcd_tf import annotated
+from pcd_tf.errors import UserError
 from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.logs import Logs
 from pcd_tf.training.loop import train
+from tests.annotated import coco_files
 
 
 class Counter(keras.Model):
@@ -30,7 +33,9 @@ class Counter(keras.Model):
 def run(tmp_path):
     """Runs steps, and notes (steps done, the weight) at each evaluation."""
 
-    def run(steps, answer=lambda done: False):
+    ones = tf.data.Dataset.from_tensors(tf.ones(1)).repeat()
+
+    def run(steps, answer=lambda done: False, batches=ones):
         model = Counter()
         model.compile(optimizer="sgd", jit_compile=False)
         checkpoints = Checkpoints(tmp_path / "checkpoints", model)
@@ -46,7 +51,7 @@ def run(tmp_path):
         with Logs(*files, **total) as logs:
             train(
                 model,
-                tf.data.Dataset.from_tensors(tf.ones(1)).repeat(),
+                batches,
                 steps=steps,
                 checkpoints=checkpoints,
                 logs=logs,
@@ -79,3 +84,20 @@ def test_a_signal_while_evaluating_is_heard_and_no_evaluation_is_lost(run, stopp
     with pytest.raises(KeyboardInterrupt):
         run(range(5), answer)
     assert run(range(stopped_at, 5)) == resumed
+
+
+def test_an_annotated_image_that_is_damaged_is_named_and_the_last_checkpoint_kept(run, tmp_path):
+    coco_files.write(tmp_path, coco_files.content())
+    source = annotated.build("coco_json", data_dir=str(tmp_path), split="val")
+    stream = annotated.batches(
+        source, annotated.NONE, image_size=32, global_batch_size=1, seed=0
+    ).map(lambda batch: tf.cast(batch["images"], tf.float32))
+
+    def damage(done):
+        (tmp_path / "first.png").write_bytes(b"no image")
+        return False
+
+    with pytest.raises(UserError, match=r"Cannot decode .*/first\.png") as caught:
+        run(range(99), damage, stream)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list((tmp_path / "checkpoints").glob("step-*.index"))

@@ -81,6 +81,12 @@ def test_the_same_settings_resume_and_leave_the_config_alone(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+def test_remarks_are_kept_and_do_not_decide(tmp_path):
+    opened(tmp_path).create(remarks={"left_out": {".txt": 3}}, num_examples=7)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"] == {".txt": 3}
+    opened(tmp_path).create(remarks={"left_out": {".txt": 4}}, num_examples=7)
+
+
 def test_other_facts_are_refused_and_named(tmp_path):
     begun(tmp_path, num_examples=7, teacher_sha256="a")
     before = snapshot(tmp_path)

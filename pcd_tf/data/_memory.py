@@ -1,0 +1,72 @@
+"""How much of pictures lies in memory at once, over all threads of the process."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+# Pillow's own limit. At 12 bytes a pixel, which three copies of 4 bytes take while a picture is
+# converted, it is 2 GiB.
+MAX_PIXELS = 2**31 // 12
+
+
+class Room:
+    """Lets threads work side by side as long as what they hold fits; a larger piece goes alone.
+
+    Threads are served in the order that they come in, so that a large piece is not kept waiting by
+    small ones. A thread waits only with empty hands, so none waits for ever.
+
+    Args:
+        size: the sum of what may be held at once.
+
+    Example:
+        room = Room(100)
+        with room.taken(60):
+            ...
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._free = size
+        self._next_in_turn = threading.Lock()
+        self._freed = threading.Condition()
+        self._thread = threading.local()
+
+    @contextlib.contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Waits until there is room for an amount, and holds it: until the end of this block.
+
+        Inside a block of `keeping`, until the end of that one or until the thread takes again.
+        """
+        self._give_back_kept()
+        amount = min(amount, self.size)
+        with self._next_in_turn, self._freed:
+            self._freed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        is_kept = False
+        try:
+            yield
+            is_kept = getattr(self._thread, "is_keeping", False)
+        finally:
+            if is_kept:
+                self._thread.kept = amount
+            else:
+                self._give_back(amount)
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Makes a thread hold what it takes in this block until it is done with the result."""
+        self._thread.is_keeping = True
+        try:
+            yield
+        finally:
+            self._thread.is_keeping = False
+            self._give_back_kept()
+
+    def _give_back_kept(self) -> None:
+        self._give_back(getattr(self._thread, "kept", 0))
+        self._thread.kept = 0
+
+    def _give_back(self, amount: int) -> None:
+        with self._freed:
+            self._free += amount
+            self._freed.notify()  # one at most waits here: the next in turn

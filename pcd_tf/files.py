@@ -1,0 +1,115 @@
+"""Files that others made: only regular ones are opened, and again while their disk is away."""
+
+import errno
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from pcd_tf.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAUSES = (1, 2, 4, 8, 16, 32)  # seconds; a minute together, in which a file server starts again
+
+# What the system says when it cannot reach a disk, whatever the file; all else is the file's fault.
+_AWAY = frozenset(
+    {
+        errno.EIO,
+        errno.ENODEV,
+        errno.ENFILE,
+        errno.EMFILE,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    }
+)
+
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a regular file to read its bytes.
+
+    A FIFO or a device would be waited for without end, whatever its name says.
+
+    Raises:
+        OSError: when it cannot be opened, or is no regular file.
+
+    Example:
+        with files.opened("notes.json") as file:
+            content = file.read()
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def patiently(
+    read: Callable[[], T], path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+) -> T:
+    """Calls a function that reads a file or a folder, and again after growing pauses.
+
+    Only what tells of a disk that cannot be reached is worth a pause: an input/output error, a
+    folder that is gone. A missing or damaged file is not.
+
+    Args:
+        read: called with nothing.
+        path: what it reads.
+        root: the directory of the whole data set. An empty one counts as gone: a disk that is not
+            mounted leaves an empty directory.
+
+    Returns:
+        what `read` returns.
+
+    Raises:
+        UserError: when the disk stays away, naming the path.
+        OSError: as `read` raises it, when the file is at fault.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return read()
+        except OSError as error:
+            reason = _why_away(error, Path(path), root)
+            if reason is None:
+                raise
+            if pause is None:
+                raise UserError(
+                    f"Expected to read {path}. Received: {reason}, for {sum(PAUSES)} s. Is the "
+                    "disk away? Bring it back; the same command then goes on from what it kept."
+                ) from error
+        if pause == PAUSES[0]:
+            logger.warning("Cannot read %s: %s. Tries again for %d s.", path, reason, sum(PAUSES))
+        time.sleep(pause)
+    raise AssertionError("The last try returns or raises.")
+
+
+def _why_away(error: OSError, path: Path, root: str | os.PathLike[str] | None) -> str | None:
+    """Says why a disk cannot be reached; None when the error is the file's own."""
+    if error.errno in _AWAY:
+        return f"{error.strerror} (error {error.errno})"
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return None
+    if root is not None and not _holds_something(root):
+        return f"{root} is gone or empty"
+    return None if path.parent.is_dir() else f"{path.parent} is gone"
+
+
+def _holds_something(folder: str | os.PathLike[str]) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
