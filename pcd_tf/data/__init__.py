@@ -28,6 +28,7 @@ _PUBLIC = {
     "Source": "_source",
     "images_in_order": "_ordered",
     "plain_images": "_views",
+    "python_function": "_python_function",
     "two_views": "_views",
 }
 

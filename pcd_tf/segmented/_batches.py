@@ -5,6 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from pcd_tf.data import python_function
 from pcd_tf.errors import UserError
 from pcd_tf.segmented._source import IGNORED, Source
 
@@ -47,7 +48,7 @@ def batches(
     places = tf.data.Dataset.counter(start_step * global_batch_size)
 
     def example(place: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _typed(tf.numpy_function(make, [place], [tf.uint8, tf.uint8]), image_size)
+        return _typed(python_function(make, [place], [tf.uint8, tf.uint8]), image_size)
 
     examples = places.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
@@ -70,7 +71,7 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
         return *_padded(*resized, image_size), sizes
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        *pair, sizes = tf.numpy_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
+        *pair, sizes = python_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
         size, original = tf.unstack(tf.ensure_shape(sizes, (2, 2)))
         more = {"index": index, "size": size, "original": original}
         return {**_typed(pair, image_size), **more}
