@@ -1,10 +1,12 @@
 """What one GPU would refuse of the steps, shown on a CPU.
 
-XLA compiles a step for its device alone: on the second of two logical CPUs it refuses a variable
-that is kept on the host, as on a GPU.
+XLA refuses a variable of another device than the step's. On a GPU that is each int32 variable,
+which TensorFlow keeps on the host: of these there is none. Others show on the second of two CPUs.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import keras_hub
@@ -44,7 +46,7 @@ def _momentum(step, total):
     return 1.0 - 0.01 * keras.ops.cast(step, "float32") / total
 
 
-STEPS = {
+STEPS: dict[str, Callable[[], Any]] = {
     f"distill-{objective}-{pairing}": functools.partial(
         distiller, objective=objective, pairing=pairing
     )
