@@ -53,7 +53,7 @@ class NegativeQueue(keras.layers.Layer):
         self.next_place = self.add_weight(
             name="next_place",
             shape=(),
-            dtype="int32",
+            dtype="int64",  # TensorFlow keeps an int32 on the host, out of a compiled step's reach
             initializer="zeros",
             trainable=False,
             aggregation="only_first_replica",
@@ -68,10 +68,10 @@ class NegativeQueue(keras.layers.Layer):
                 f"`keys` must have shape (N, {self.dim}). Received: {tuple(keys.shape)}"
             )
         keys = ops.normalize(ops.cast(ops.stop_gradient(keys), "float32"), axis=-1)  # [N, D]
-        num_keys = ops.shape(keys)[0]
+        num_keys = ops.cast(ops.shape(keys)[0], "int64")
         kept = keys[-self.size :]  # [min(N, K), D]
-        num_kept = ops.shape(kept)[0]
-        places = self.next_place + (num_keys - num_kept) + ops.arange(num_kept, dtype="int32")
+        num_kept = ops.cast(ops.shape(kept)[0], "int64")
+        places = self.next_place + (num_keys - num_kept) + ops.arange(num_kept, dtype="int64")
         places = ops.expand_dims(places % self.size, axis=-1)  # [min(N, K), 1]
         self.vectors.assign(ops.scatter_update(self.vectors, places, kept))
         self.next_place.assign((self.next_place + num_keys) % self.size)

@@ -47,6 +47,13 @@ def test_a_bug_in_a_stream_stays_a_bug():
         tf.errors.ResourceExhaustedError(None, None, "failed to allocate 4GiB\nand more"),
         tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory while trying"),
         tf.errors.UnknownError(None, None, "Out of memory while trying to allocate 3 bytes."),
+        # TensorFlow's own allocator; XLA's program, too large to be loaded (its issue 60607).
+        tf.errors.ResourceExhaustedError(
+            None, None, "{{function_node x}} OOM when allocating tensor with shape[64,64,56,56]"
+        ),
+        tf.errors.InternalError(
+            None, None, "Failed to load in-memory CUBIN: CUDA_ERROR_OUT_OF_MEMORY: out of memory"
+        ),
         MemoryError("Unable to allocate 8. GiB"),
     ],
 )

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from pcd_tf.annotated._augmentation import Augmentation, draw
 from pcd_tf.annotated._source import MAX_OBJECTS, Objects, Source
+from pcd_tf.data import python_function
 
 NUM_PREFETCHED = 2  # batches
 NO_OBJECT = -1  # the label of a row without one
@@ -52,7 +53,7 @@ def batches(
         return np.random.default_rng([seed, int(epoch)]).permutation(source.num_examples)
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), (None,))
+        indices = tf.ensure_shape(python_function(order, [epoch], tf.int64), (None,))
         records = tf.data.Dataset.from_tensor_slices({"index": indices})
         records = records.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
         return records.map(lambda record: {**record, "epoch": epoch})
@@ -63,7 +64,7 @@ def batches(
 
     def example_of(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         types = [spec.dtype for spec in spec_of.values()]
-        outputs = tf.numpy_function(example, [record["epoch"], record["index"]], types)
+        outputs = python_function(example, [record["epoch"], record["index"]], types)
         return {
             name: tf.ensure_shape(output, spec_of[name].shape)
             for name, output in zip(spec_of, outputs, strict=True)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from pcd_tf.annotated._augmentation import fitting
 from pcd_tf.annotated._source import Source
+from pcd_tf.data import python_function
 
 NUM_PREFETCHED = 2  # batches
 
@@ -39,7 +40,7 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
         return placement.pixels(image, image_size), np.float32(placement.scale), size
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        image, scale, size = tf.numpy_function(read, [index], [tf.uint8, tf.float32, tf.int32])
+        image, scale, size = python_function(read, [index], [tf.uint8, tf.float32, tf.int32])
         return {
             "images": tf.ensure_shape(image, (image_size, image_size, 3)),
             "index": index,

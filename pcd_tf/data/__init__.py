@@ -39,6 +39,7 @@ _PUBLIC = {
     "identity": "_names",
     "plain_images": "_views",
     "directories": "_tree",
+    "python_function": "_python_function",
     "two_views": "_views",
 }
 

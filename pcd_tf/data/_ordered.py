@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data._decode import room
+from pcd_tf.data._python_function import python_function
 from pcd_tf.data._source import Source
 from pcd_tf.data._views import NUM_PREFETCHED, central_square
 
@@ -53,7 +54,7 @@ def images_in_order(
 
     def example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         inputs = [record["index"], record["payload"]]
-        image, readable = tf.numpy_function(pixels, inputs, [tf.uint8, tf.bool])
+        image, readable = python_function(pixels, inputs, [tf.uint8, tf.bool])
         return {
             "images": tf.ensure_shape(image, (image_size, image_size, 3)),
             "readable": tf.ensure_shape(readable, ()),

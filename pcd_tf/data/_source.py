@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data._decode import DecodeError
+from pcd_tf.data._python_function import python_function
 from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf
     def permutation(epoch: np.ndarray) -> np.ndarray:
         return np.random.default_rng([seed, int(epoch)]).permutation(num_examples)
 
-    order = tf.numpy_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
+    order = python_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
     order = tf.ensure_shape(order, (num_examples,))
     return tf.data.Dataset.from_tensor_slices({"index": order, "payload": order})
 

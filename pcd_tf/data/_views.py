@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data._decode import room
+from pcd_tf.data._python_function import python_function
 from pcd_tf.data._recipe import Recipe, draw_crop, draw_photometric, generator
 from pcd_tf.data._source import Source
 
@@ -65,7 +66,7 @@ def two_views(
     def views(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         inputs = [record["epoch"], record["index"], record["payload"]]
         types = [spec.dtype for spec in spec_of.values()]
-        outputs = tf.numpy_function(example_views, inputs, types)
+        outputs = python_function(example_views, inputs, types)
         return {
             name: tf.ensure_shape(output, spec_of[name].shape)
             for name, output in zip(spec_of, outputs, strict=True)

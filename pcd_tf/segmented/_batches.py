@@ -5,6 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from pcd_tf.data import python_function
 from pcd_tf.segmented._source import IGNORED, Source
 
 # Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
@@ -41,7 +42,7 @@ def batches(
         return np.random.default_rng([seed, int(epoch)]).permutation(source.num_examples)
 
     def epoch_places(epoch: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), (None,))
+        indices = tf.ensure_shape(python_function(order, [epoch], tf.int64), (None,))
         places = tf.data.Dataset.from_tensor_slices(indices).enumerate()
         places = places.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
         return places.map(lambda position, index: (epoch, position, index))
@@ -51,7 +52,7 @@ def batches(
         return _augmented(rng, *source.pair(int(index)), image_size)
 
     def example(*place: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _typed(tf.numpy_function(make, place, [tf.uint8, tf.uint8]), image_size)
+        return _typed(python_function(make, place, [tf.uint8, tf.uint8]), image_size)
 
     examples = tf.data.Dataset.counter(first_epoch).flat_map(epoch_places)
     examples = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -75,7 +76,7 @@ def in_order(source: Source, *, image_size: int, batch_size: int) -> tf.data.Dat
         return *_padded(*resized, image_size), sizes
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        *pair, sizes = tf.numpy_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
+        *pair, sizes = python_function(make, [index], [tf.uint8, tf.uint8, tf.int32])
         size, original = tf.unstack(tf.ensure_shape(sizes, (2, 2)))
         more = {"index": index, "size": size, "original": original}
         return {**_typed(pair, image_size), **more}
