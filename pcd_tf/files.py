@@ -57,6 +57,48 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Tells whether there is a regular file, or a link to one; False for an impossible name."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - takes texts as well
+    except (OSError, ValueError):  # too long a name, or a zero byte in it
+        return False
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a file.
+
+    Raises:
+        UserError: when it is missing, no regular file, or cannot be read.
+    """
+
+    def read() -> bytes:
+        with opened(path) as file:
+            return file.read()
+
+    try:
+        return patiently(read, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"Expected a file that can be read. Received: {path}: {reason}.") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of a text in UTF-8, with or without a byte-order mark, each stripped.
+
+    Raises:
+        UserError: as `read_bytes`, and when it is not UTF-8.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Expected a text in UTF-8, {path}. Received: other bytes at {error.start}. "
+            "Save it as UTF-8."
+        ) from error
+    return [line.strip() for line in text.rstrip().splitlines()]
+
+
 def patiently(
     read: Callable[[], T], path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
 ) -> T:

@@ -1,10 +1,9 @@
-"""What comes from outside, names, files and JSON, made safe once, where it enters."""
+"""Names and messages from outside, made safe once, where they enter."""
 
 import os
 import re
-import stat
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Protocol
 
 import msgspec
@@ -31,7 +30,7 @@ class Labelled(Protocol):
     class_names: tuple[str, ...]
 
 
-def printable(name: str) -> str:
+def plain(name: str) -> str:
     """Takes out of a name what a terminal would obey instead of showing it; one space for any."""
     return "".join(filter(str.isprintable, " ".join(name.split())))
 
@@ -39,37 +38,8 @@ def printable(name: str) -> str:
 def named(names: Sequence[object]) -> str:
     """Lists the first few names, printable: "a, b, c, d, e and 7 more"."""
     more = len(names) - NUM_NAMED
-    first = ", ".join(printable(str(name))[:NUM_SHOWN] for name in names[:NUM_NAMED])
+    first = ", ".join(plain(str(name))[:NUM_SHOWN] for name in names[:NUM_NAMED])
     return first + (f" and {more} more" if more > 0 else "")
-
-
-def read_bytes(file: Path) -> bytes:
-    """Reads a file, and nothing that only looks like one: a pipe or a device has no end."""
-    if not is_file(file):
-        raise UserError(
-            f"Expected a file. Received: {file}, which is missing, or a pipe or a device."
-        )
-    return file.read_bytes()
-
-
-def read_lines(file: Path) -> list[str]:
-    """Reads the lines of a text in UTF-8, with or without a byte-order mark, each stripped."""
-    try:
-        text = read_bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"Expected a text in UTF-8, {file}. Received: other bytes at {error.start}. "
-            "Save it as UTF-8."
-        ) from error
-    return [line.strip() for line in text.rstrip().splitlines()]
-
-
-def is_file(path: Path) -> bool:
-    """Tells whether there is a file, or a link to one; False for a name that none can have."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):  # too long a name, or a zero byte in it
-        return False
 
 
 def relative(name: str, origin: str | os.PathLike[str]) -> PurePath:

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from pcd_tf import atomic
+from pcd_tf import atomic, records
 from pcd_tf.errors import UserError
 
 NAME = "config.json"
 LOCK = ".lock"  # see `pcd_tf.training.lock`
 
-Record = TypeVar("Record")
+WHAT = f"the {NAME} of a run"
+REMEDY = "It is damaged or of something else: name another directory."
 
 
 class RunConfig(msgspec.Struct, frozen=True):
@@ -35,35 +36,10 @@ def read(workdir: Path) -> RunConfig:
     Raises:
         UserError: when it is not that of a run.
     """
-    path = workdir / NAME
-    content = parse(path, dict[str, Any])
-    run = convert(path, content, RunConfig)
+    content = records.read(workdir / NAME, dict[str, Any], what=WHAT, remedy=REMEDY)
+    run = records.convert(content, RunConfig, what=WHAT, origin=workdir / NAME, remedy=REMEDY)
     facts = {name: value for name, value in content.items() if name not in ("job", "settings")}
     return RunConfig(run.job, run.settings, facts)
-
-
-def parse(path: Path, kind: type[Record]) -> Record:
-    """Reads a JSON file of a run as a record.
-
-    Raises:
-        UserError: when it is damaged or of something else; names the field.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _wrong(path, error) from error
-
-
-def convert(path: Path, content: object, kind: type[Record]) -> Record:
-    """Makes a record of what was read from a JSON file of a run.
-
-    Raises:
-        UserError: as `parse`.
-    """
-    try:
-        return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
-        raise _wrong(path, error) from error
 
 
 def is_new(folder: Path) -> bool:
@@ -96,10 +72,3 @@ def refuse_changes(
             + "\n  ".join(different)
             + f"\nMake these the same, {remedy}."
         )
-
-
-def _wrong(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"Expected the {path.name} of a run. Received: {path}, which is damaged or of something "
-        f"else ({error}). Name another directory."
-    )

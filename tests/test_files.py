@@ -83,3 +83,28 @@ def test_what_is_the_file_s_own_fault_is_not_tried_again(pauses, tmp_path: Path,
     with pytest.raises(OSError, match="broken"):
         files.patiently(failing(error), tmp_path / "photo.jpg", root=tmp_path)
     assert pauses == []
+
+
+def test_lines_are_read_with_and_without_a_byte_order_mark(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_bytes("\ufeffchien\r\n\n ch\u00e2t \n\n".encode())
+    assert files.read_lines(file) == ["chien", "", "ch\u00e2t"]
+    file.write_bytes("ch\u00e2t".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8, .*classes.txt. Received: other bytes at 2"):
+        files.read_lines(file)
+    file.unlink()
+    os.mkfifo(file)  # reading it would wait for ever
+    with pytest.raises(
+        UserError, match="Expected a file that can be read. Received: .*classes.txt"
+    ):
+        files.read_lines(file)
+
+
+def test_only_files_are_files(tmp_path):
+    (tmp_path / "there").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert files.is_file(tmp_path / "there")
+    assert files.is_file(tmp_path / "link")
+    for name in ("away", "loop", "a" * 999, "zero\0byte", "."):
+        assert not files.is_file(tmp_path / name)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from pcd_tf import outside
+from pcd_tf import files, outside
 from pcd_tf.annotated import _box_format, _segmentation
 from pcd_tf.annotated._segmentation import Coordinate
 from pcd_tf.errors import UserError
@@ -40,7 +40,7 @@ class _Category(msgspec.Struct):
 
     @property
     def title(self) -> str:
-        return outside.printable("" if self.name is None else str(self.name)) or str(self.id)
+        return outside.plain("" if self.name is None else str(self.name)) or str(self.id)
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -122,7 +122,7 @@ def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
 
 
 def _parsed(file: Path) -> _File:
-    content = outside.read_bytes(file).removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
+    content = files.read_bytes(file).removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
     try:
         return msgspec.json.decode(content, type=_File, strict=False)  # "7" and 7.0 are 7
     except msgspec.ValidationError as error:
@@ -142,7 +142,7 @@ def _around(content: bytes, error: str) -> str:
         return ""
     end = int(place[1])
     text = content[max(0, end - _NUM_BEFORE) : end + _NUM_AFTER].decode("utf-8", "replace")
-    return f", at '{outside.printable(text)}'"
+    return f", at '{outside.plain(text)}'"
 
 
 def _places(

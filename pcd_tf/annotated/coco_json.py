@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pcd_tf import outside
+from pcd_tf import files, outside
 from pcd_tf.annotated._coco_file import Checked, Image, read
 from pcd_tf.annotated._listed import Listed, ListedSource
 from pcd_tf.errors import UserError
@@ -80,7 +80,7 @@ def _annotation_file(root: Path, split: str, annotations: str | os.PathLike[str]
     else:
         candidates = [root / name, root / "annotations" / name]
     for candidate in candidates:
-        if outside.is_file(candidate):
+        if files.is_file(candidate):
             return candidate
     places = " and ".join(map(str, candidates))
     raise UserError(
@@ -95,7 +95,7 @@ def _image_folder(root: Path, split: str, names: Sequence[str], file: Path) -> P
     for folder in (root / split, root, root / "images"):
         if not folder.is_dir():
             continue
-        missing = [name for name in names if not outside.is_file(folder / name)]
+        missing = [name for name in names if not files.is_file(folder / name)]
         if not missing:
             return folder
         if len(missing) < len(fewest[0]):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from pcd_tf import data, outside
+from pcd_tf import data, files, outside
 from pcd_tf.annotated._listed import Listed, ListedSource
 from pcd_tf.errors import UserError
 
@@ -73,13 +73,13 @@ class VocSource(ListedSource):
 def _names(root: Path, split: str) -> list[str]:
     folder = root / "ImageSets" / "Main"
     file = folder / f"{split}.txt"
-    if not outside.is_file(file):
+    if not files.is_file(file):
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
         raise UserError(
             f"Expected the list of the images of split {split!r} in {file}. Received: no such file;"
             f" there are {known}. Is {root} the directory with ImageSets in it?"
         )
-    names = [line.split()[0] for line in outside.read_lines(file) if line]
+    names = [line.split()[0] for line in files.read_lines(file) if line]
     if not names:
         raise UserError(f"Expected images in {file}. Received: none.")
     return names
@@ -112,14 +112,14 @@ def _classes(annotations: Mapping[Path, ET.Element]) -> list[str]:
 
 
 def _name(element: ET.Element, file: Path) -> str:
-    name = outside.printable(element.findtext("name") or "")
+    name = outside.plain(element.findtext("name") or "")
     if not name:
         raise UserError(f"Expected a name of each object in {file}. Received: one without.")
     return name
 
 
 def _root(file: Path) -> ET.Element:
-    content = outside.read_bytes(file)
+    content = files.read_bytes(file)
     try:
         return ET.fromstring(content)
     except (ET.ParseError, LookupError, ValueError) as error:  # or an encoding it does not know

@@ -32,6 +32,7 @@ _PUBLIC = {
     "decode": "_decode",
     "set_max_pixels": "_decode",
     "MAX_PIXELS": "_memory",
+    "SUFFIXES": "_decode",
     "Source": "_source",
     "centre_crop": "_views",
     "noted": "_source",

@@ -10,7 +10,7 @@ from typing import TypeVar
 from PIL import Image
 from tqdm import tqdm
 
-from pcd_tf import outside
+from pcd_tf import files
 from pcd_tf.data._decode import _DAMAGED, FORMATS, DecodeError, _orientation
 from pcd_tf.errors import UserError
 
@@ -28,10 +28,11 @@ def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image
     Raises:
         DecodeError: when the file is missing or no image, also while it is used; names it.
     """
-    if not outside.is_file(path):
-        raise DecodeError(f"Cannot decode {path}: it is missing, or a pipe or a device.")
     try:
-        with Image.open(path, formats=formats) as image:
+        with (
+            files.patiently(lambda: files.opened(path), path) as file,
+            Image.open(file, formats=formats) as image,
+        ):
             yield image
     except UserError:
         raise

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pcd_tf import outside
 from pcd_tf.data import _tree
 from pcd_tf.data._decode import SUFFIXES, decode
 from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
@@ -17,7 +18,6 @@ from pcd_tf.errors import UserError
 
 _SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*", re.IGNORECASE)
 _MAPS = "_sem"  # behind a split's name, the folder of its class maps: see pcd_tf.segmented.png_maps
-_NUM_NAMED = 3  # files in a message
 
 
 def build(*, data_dir: str | None = None, **_: object) -> "FolderSource":
@@ -133,19 +133,12 @@ def _why_no_classes(folders: Sequence[str], strays: Sequence[str]) -> str:
     splits = [name for name in folders if _SPLIT.fullmatch(name.removesuffix(_MAPS))]
     if len(splits) > 1:
         return (
-            f"no classes: {_named(splits)} are called as splits are. The images of all folders are "
-            f"taken; --data_dir=DIR/{splits[0]} takes those of one, a list with commas of several"
+            f"no classes: {outside.named(splits)} are names of splits. The images of all folders "
+            f"are taken. --data_dir=DIR/{splits[0]} takes one; a list with commas takes several"
         )
     if strays:
         return (
-            f"no classes: beside the folders lie {len(strays)} images of none: {_named(strays)}. "
-            "Move them for the folders to be classes"
+            f"no classes: images lie beside the folders ({len(strays)}: {outside.named(strays)}). "
+            "Move them, and the folders are classes"
         )
     return ""
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ["".join(c if c.isprintable() else "?" for c in name) for name in names[:_NUM_NAMED]]
-    return ", ".join(shown) + (
-        f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
-    )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pycocotools.mask
 import tensorflow as tf
 
-from pcd_tf import annotated, atomic, data, run_config
+from pcd_tf import annotated, atomic, data, records
 from pcd_tf.errors import UserError
 
 Array = npt.NDArray[Any]
@@ -63,13 +63,17 @@ def write(source: annotated.Source, directory: Path) -> Records:
     """
     origin = {**data.identity(source), "class_names": list(source.class_names)}
     is_written = (directory / _INFO).is_file()
-    if not is_written or run_config.parse(directory / _INFO, _Info).origin != origin:
+    if not is_written or _info(directory).origin != origin:
         with atomic.directory(directory, overwrite=is_written) as folder:
             found = _write_shards(source, folder)
             (folder / _INFO).write_text(json.dumps({"origin": origin, **found}))
-    info = run_config.parse(directory / _INFO, _Info)
+    info = _info(directory)
     pattern = os.fspath(directory / "*.tfrecord")
     return Records(pattern, info.num_images, info.max_objects)
+
+
+def _info(directory: Path) -> _Info:
+    return records.read(directory / _INFO, _Info, what="what stands beside TFRecords of a run")
 
 
 def remove(directory: Path) -> None:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pcd_tf import run_config
+from pcd_tf import records
 from pcd_tf.inits import Init
 from pcd_tf.jobs._detection import Detection
 from pcd_tf.jobs._fitting import numbers
@@ -97,7 +97,12 @@ class MaskDetection(Detection):
             )
         if config.export:
             print("There is no SavedModel of mask_rcnn: its weights are in checkpoints/.")
-        self.found = run_config.parse(directory.path / "detections.json", list[dict[str, Any]])
+        self.found = records.read(
+            directory.path / "detections.json",
+            list[dict[str, Any]],
+            what="what Mask R-CNN has found",
+            most=None,  # a few hundred bytes for each object of the evaluation split
+        )
         return _joined(scores)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcd_tf import atomic, run_config
+from pcd_tf import atomic, records, run_config
 from pcd_tf.errors import UserError
 from pcd_tf.training import lock
 
@@ -93,7 +93,9 @@ class Parts:
         if run_config.is_new(self.folder):
             return []
         try:
-            earlier = run_config.parse(self.folder / run_config.NAME, dict[str, Any])
+            earlier = records.read(
+                self.folder / run_config.NAME, dict[str, Any], what=run_config.WHAT
+            )
         except (OSError, UserError) as error:
             raise UserError(
                 f"Expected the parts of an unfinished run in {self.folder}. Received: something "

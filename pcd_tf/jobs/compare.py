@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import keras
 import msgspec
 
-from pcd_tf import atomic, inits, run_config
+from pcd_tf import atomic, inits, records, run_config
 from pcd_tf.configs.compare import Config
 from pcd_tf.configs.finetune import Config as FinetuneConfig
 from pcd_tf.errors import UserError
@@ -115,8 +115,9 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
         finetune.run(FinetuneConfig(**chosen))
         keras.backend.clear_session()
         gc.collect()
-    content = run_config.parse(results, dict[str, Any])
-    result = run_config.convert(results, content, _Result)
+    what = "the scores of a fine-tuning run"
+    content = records.read(results, dict[str, Any], what=what)
+    result = records.convert(content, _Result, what=what, origin=results)
     stored = run_config.read(folder)
     settings = stored.settings
     different = [
@@ -141,7 +142,9 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
         raise UserError(
             f"Expected a score {metric} in {results}. Received: none, as there was nothing to find."
         )
-    images = run_config.convert(folder / run_config.NAME, stored.facts, _Images)
+    images = records.convert(
+        stored.facts, _Images, what=run_config.WHAT, origin=folder / run_config.NAME
+    )
     epoch = config.global_batch_size / images.num_examples  # epochs a step
     lines = logs.read(folder / "evaluations.jsonl")
     return comparison.Run(

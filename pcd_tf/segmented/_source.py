@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pcd_tf import data, outside
+from pcd_tf import data, files, outside
 from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class PngSource(Source):
     ) -> None:
         if not images:
             raise UserError(f"Expected images with class maps in {name}. Received: none.")
-        missing = [path for path in (*images, *maps) if not outside.is_file(path)]
+        missing = [path for path in (*images, *maps) if not files.is_file(path)]
         if missing:
             raise UserError(
                 f"Expected an image and a class map (PNG) of each name in {name}. Received: "

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pcd_tf import data, outside
+from pcd_tf import data, files, outside
 from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
-
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
@@ -32,7 +30,7 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
                 f"Received: no directory {folder}."
             )
     images = sorted(
-        path for path in images_folder.glob("[!.]*") if path.suffix.lower() in _EXTENSIONS
+        path for path in images_folder.glob("[!.]*") if path.suffix.lower() in data.SUFFIXES
     )
     maps = [maps_folder / f"{path.stem}.png" for path in images]
     return _source.PngSource(str(images_folder), images, maps, _class_names(root))
@@ -40,7 +38,7 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
 
 def _class_names(root: Path) -> list[str]:
     file = root / "classes.txt"
-    if not outside.is_file(file):
+    if not files.is_file(file):
         maps = sorted(root.glob("[!.]*_sem/[!.]*.png"))
         largest = data.in_threads(
             lambda place: _largest_id(maps[place]),
@@ -49,7 +47,7 @@ def _class_names(root: Path) -> list[str]:
             num_threads=_source.NUM_THREADS,
         )
         return [str(number) for number in range(max(largest, default=0) + 1)]
-    names = [outside.printable(line) for line in outside.read_lines(file)]
+    names = [outside.plain(line) for line in files.read_lines(file)]
     if "" in names or len(set(names)) < len(names) or len(names) > _source.IGNORED:
         raise UserError(
             f"Expected in {file} a name of its own for each class, one a line, that of id 0 first, "

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pcd_tf import outside
+from pcd_tf import files, outside
 from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
@@ -44,14 +44,14 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
     root = Path(data_dir).expanduser()
     lists = root / "ImageSets" / "Segmentation"
     file = lists / f"{split}.txt"
-    if not outside.is_file(file):
+    if not files.is_file(file):
         there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
         raise UserError(
             f"Expected the list of the split, {file}. Received: no such file. "
             f"Splits there: {there}."
         )
     names = [
-        outside.relative(name, file) for line in outside.read_lines(file) for name in line.split()
+        outside.relative(name, file) for line in files.read_lines(file) for name in line.split()
     ]
     return _source.PngSource(
         f"{root} {split}",

@@ -10,7 +10,7 @@ import keras
 import msgspec
 import numpy as np
 
-from pcd_tf import run_config
+from pcd_tf import records, run_config
 from pcd_tf.errors import UserError
 from pcd_tf.students import _directory, _pyramid, _sources
 
@@ -145,4 +145,5 @@ def _read_config(workdir: Path) -> tuple[run_config.RunConfig, _Distilled]:
             f"Expected the workdir of a distill run. Received: {workdir}, of the job {run.job!r}: "
             "export takes the students of distill."
         )
-    return run, run_config.convert(path, {**run.facts, "settings": run.settings}, _Distilled)
+    found = {**run.facts, "settings": run.settings}
+    return run, records.convert(found, _Distilled, what=run_config.WHAT, origin=path)

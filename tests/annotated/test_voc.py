@@ -108,7 +108,7 @@ def test_what_is_no_file_no_text_or_no_image_is_named(tmp_path):
     with pytest.raises(UserError, match="Cannot decode .*a.jpg"):
         build(tmp_path)
     os.mkfifo(tmp_path / "Annotations/b.xml")
-    with pytest.raises(UserError, match="Expected a file. Received: .*b.xml"):
+    with pytest.raises(UserError, match="Expected a file that can be read. Received: .*b.xml"):
         build(tmp_path)
     (tmp_path / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfea\x00")
     with pytest.raises(UserError, match="text in UTF-8, .*train.txt. Received: other bytes at 0"):

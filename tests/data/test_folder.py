@@ -57,7 +57,7 @@ def test_images_beside_the_class_folders_are_named(tmp_path: Path):
     source = FolderSource(tmp_path)
     assert (source.class_names, source.label(0)) == ((), -1)
     (note,) = source.notes
-    assert "4 images of none: a.png, b?[31m.png, c.png and 1 more" in note
+    assert "beside the folders (4: a.png, b[31m.png, c.png, d.png)" in note
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_splits_are_no_classes_and_it_is_said(tmp_path: Path, folders, class_nam
     source = FolderSource(tmp_path)
     assert source.num_examples == len(folders)
     assert source.class_names == class_names
-    assert [source.label(0) >= 0, "called as splits" in str(source.notes)] == [
+    assert [source.label(0) >= 0, "names of splits" in str(source.notes)] == [
         bool(class_names),
         not class_names,
     ]

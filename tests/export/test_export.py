@@ -172,9 +172,7 @@ def test_a_run_of_another_job_is_refused(run):
 
 def test_a_run_of_another_release_is_refused(run):
     change(run, settings={})
-    with pytest.raises(
-        ValueError, match=r"missing required field `image_size` - at `\$\.settings`"
-    ):
+    with pytest.raises(ValueError, match=r"\.settings: .* missing required field image_size"):
         students.read(run)
 
 
@@ -183,7 +181,7 @@ def test_a_run_of_another_release_is_refused(run):
 )
 def test_a_damaged_config_is_refused(run, text):
     (run / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"config\.json, which is damaged or of something else"):
+    with pytest.raises(ValueError, match=r"config\.json \(.*damaged or of something else"):
         students.read(run)
 
 

@@ -402,7 +402,7 @@ def test_what_of_the_images_may_surprise_is_told(tmp_path, capsys):
     notes = [x for x in capsys.readouterr().out.splitlines() if x.startswith("  note      ")]
     assert len(notes) == 2
     assert notes[0].endswith(f"{tmp_path}: left out: 2 .heic")
-    assert "no classes: train, val are called as splits are" in notes[1]
+    assert "no classes: train, val are names of splits" in notes[1]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

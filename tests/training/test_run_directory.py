@@ -167,7 +167,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
 def test_a_config_json_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"Expected the config\.json of a run.*Name another"):
+    with pytest.raises(UserError, match=r"Expected the config\.json of a run.*name another"):
         opened(tmp_path)
 
 
