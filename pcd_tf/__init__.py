@@ -34,6 +34,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PUBLIC = {
     "Distiller": "pcd_tf.models",
+    "LARS": "pcd_tf.optimizers",
     "MHSA": "pcd_tf.layers",
     "MoCoV3": "pcd_tf.models",
     "NegativeQueue": "pcd_tf.negatives",
