@@ -10,6 +10,11 @@ _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OUR_PACKAGES = ("pcd_tf", "export", "flags")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+# How TensorFlow ends its text when the system refuses a file.
+_OF_A_FILE = re.compile(
+    r"(\S+); (Input/output error|Is a directory|No such file or directory|Not a directory|"
+    r"Operation not permitted|Permission denied|Read-only file system|Stale file handle)"
+)
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
 # What a function of ours that TensorFlow called has raised stands at the head of its traceback;
 # what was raised while TensorFlow traced one, at the end of its text.
@@ -75,12 +80,16 @@ def explanation(error: BaseException) -> str | None:
         if error.errno in _DISK_FULL:
             return _disk_full(str(error))
         return text if error.filename else None
-    if is_tensorflow and _NO_SPACE.search(text):
+    if _NO_SPACE.search(text):  # of TensorFlow, or of a library in another language
         return _disk_full(_cause(text))
+    if is_tensorflow and (found := _OF_A_FILE.search(_cause(text))):
+        return f"Cannot use {found[1]}: {found[2]}. Is its disk away, or was it moved?"
+    if type(error).__name__ == "DataLossError":
+        return f"A file of records or of weights is damaged: {_cause(text)}. Copy it again."
     if isinstance(error, MemoryError) or (is_tensorflow and _is_memory(error)):
         return (
-            "The device has too little memory. Use a smaller batch size or image size, or "
-            f"--precision=mixed_bfloat16. ({_cause(text) or 'MemoryError'})"
+            "The device has too little memory. Use a smaller batch size or image size; a training "
+            f"run takes less with --precision=mixed_bfloat16. ({_cause(text) or 'MemoryError'})"
         )
     return None
 
@@ -93,7 +102,10 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
 
 
 def _disk_full(cause: str) -> str:
-    return f"The disk is full: {cause}. Free some space; the same command then goes on."
+    return (
+        f"The disk is full, or a limit on files is reached: {cause}. Free some space; the same "
+        "command then goes on."
+    )
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -105,4 +117,4 @@ def _cause(text: str) -> str:
     """The line of TensorFlow's text that says what went wrong, without the function's name."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     line = lines[-1] if lines[0] == "in user code:" else lines[0]
-    return re.sub(r"^\{\{.*?\}\}\s*", "", line)
+    return re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:\w+\] name:.*", "", line)

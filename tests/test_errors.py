@@ -76,7 +76,7 @@ def test_memory_that_runs_out_has_one_message(error):
 )
 def test_a_full_disk_has_one_message(error):
     with (
-        pytest.raises(UserError, match=r"(?s)The disk is full: .*same command then goes on"),
+        pytest.raises(UserError, match=r"(?s)The disk is full, .*.*same command then goes on"),
         errors.translated(),
     ):
         raise error
@@ -107,6 +107,30 @@ def test_a_module_of_ours_that_is_missing_is_a_bug(module):
 )
 def test_a_text_for_the_terminal_holds_nothing_that_steers_it(text, expected):
     assert errors.printable(text) == expected
+
+
+def test_a_full_disk_is_told_of_libraries_in_other_languages():
+    error = type("SafetensorError", (Exception,), {})("I/O error: File too large (os error 27)")
+    with pytest.raises(UserError, match="The disk is full, .*"), errors.translated():
+        raise error
+
+
+def test_what_tensorflow_says_of_a_file_names_it(tmp_path):
+    records = tf.data.TFRecordDataset(str(tmp_path / "gone"))
+    with (
+        pytest.raises(UserError, match=r"Cannot use .*/gone: No such file or directory\. Is its"),
+        errors.translated(),
+    ):
+        next(iter(records))
+    (tmp_path / "damaged").write_bytes(b"x" * 100)
+    records = tf.data.TFRecordDataset(str(tmp_path / "damaged"))
+    with pytest.raises(UserError, match="damaged: corrupted record at 0"), errors.translated():
+        next(iter(records))
+
+
+def test_an_operation_that_is_not_found_is_a_bug():
+    error = tf.errors.NotFoundError(None, None, "No registered 'X' OpKernel for GPU devices")
+    assert errors.explanation(error) is None
 
 
 def test_an_error_of_the_system_names_its_file():

@@ -194,9 +194,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, *, load: bool = True) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        exif = image.getexif() if load else Image.Image.getexif(image)
+        return int(exif.get(_ORIENTATION, 1))
     except _DAMAGED:  # a broken EXIF block does not make the picture unreadable
         return 1
 

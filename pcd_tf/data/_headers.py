@@ -104,5 +104,6 @@ def in_threads(
 def _stored(path: Path) -> tuple[tuple[int, int], bool]:
     """Reads height and width as they lie in the file, and whether upright swaps them."""
     with open_image(path) as image:
-        is_turned = image.format != "TIFF" and _orientation(image) >= _FIRST_TURNED
+        # A PNG's own `getexif` decodes it, to find what stands behind the pixels.
+        is_turned = image.format != "TIFF" and _orientation(image, load=False) >= _FIRST_TURNED
         return (image.height, image.width), is_turned  # Pillow opens a TIFF upright

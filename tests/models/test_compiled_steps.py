@@ -24,9 +24,10 @@ from tests.detectors import small
 
 BATCH = toys.batch(4)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# XLA fuses, and so rounds elsewhere: of what is logged, and of how far the weights have moved.
-OF_LOGS = {"float32": 2e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 5e-3}
-OF_MOVES = {"float32": 1e-4, "mixed_bfloat16": 0.4, "mixed_float16": 0.15}
+# XLA fuses, and so rounds elsewhere: of what is logged, and of how far the weights have moved. Half
+# precision shows only what is badly wrong: a move that is missing is off by 1.
+OF_LOGS = {"float32": 2e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-2}
+OF_MOVES = {"float32": 1e-4, "mixed_bfloat16": 0.6, "mixed_float16": 0.6}
 # What runs on the host of a GPU all the same, and why that is right.
 HOST_OPS: set[tuple[str, ...]] = set()
 
