@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -69,8 +70,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+class _Printable(logging.Formatter):
+    """Shows the names of files that a warning speaks of, and obeys none."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return errors.printable(super().format(record))
+
+
 def _prepare_output() -> None:
     """Lets every name be printed, those that are no UTF-8 and on a terminal that is not too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable())
+    logging.getLogger("pcd_tf").handlers = [handler]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed before the start
             stream.reconfigure(errors="backslashreplace")

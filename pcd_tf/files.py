@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAUSES = (1, 2, 4, 8, 16, 32)  # seconds; a minute together, in which a file server starts again
+
+# When a folder was first found away, on the monotonic clock, until something in it is read again.
+_away_since: dict[str, float] = {}
+ending = threading.Event()  # the process ends: nothing is waited for any more
 
 # What the system says when it cannot reach a disk, whatever the file; all else is the file's fault.
 _AWAY = frozenset(
@@ -65,8 +70,8 @@ def is_file(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def read_bytes(path: Path) -> bytes:
-    """Reads a file.
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """Reads a file, of a larger one the first `most` bytes.
 
     Raises:
         UserError: when it is missing, no regular file, or cannot be read.
@@ -74,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
 
     def read() -> bytes:
         with opened(path) as file:
-            return file.read()
+            return file.read(-1 if most is None else most)
 
     try:
         return patiently(read, path)
@@ -99,13 +104,12 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.rstrip().splitlines()]
 
 
-def patiently(
-    read: Callable[[], T], path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
-) -> T:
+def patiently(read: Callable[[], T], path: Path, root: str | os.PathLike[str] | None = None) -> T:
     """Calls a function that reads a file or a folder, and again after growing pauses.
 
     Only what tells of a disk that cannot be reached is worth a pause: an input/output error, a
-    folder that is gone. A missing or damaged file is not.
+    folder that is gone. A missing or damaged file is not. Threads that wait for one folder share
+    the time.
 
     Args:
         read: called with nothing.
@@ -120,22 +124,28 @@ def patiently(
         UserError: when the disk stays away, naming the path.
         OSError: as `read` raises it, when the file is at fault.
     """
-    for pause in (*PAUSES, None):
+    folder = os.fspath(path.parent if root is None else root)
+    pauses = iter(PAUSES)
+    while True:
         try:
-            return read()
+            result = read()
         except OSError as error:
-            reason = _why_away(error, Path(path), root)
+            reason = _why_away(error, path, root)
             if reason is None:
                 raise
-            if pause is None:
+            pause, now = next(pauses, None), time.monotonic()
+            if folder not in _away_since:
+                _away_since[folder] = now
+                logger.warning("Cannot read %s: %s. Tries for %d s.", path, reason, sum(PAUSES))
+            is_over = pause is None or now - _away_since[folder] > sum(PAUSES)
+            if is_over or ending.wait(pause):
                 raise UserError(
                     f"Expected to read {path}. Received: {reason}, for {sum(PAUSES)} s. Is the "
                     "disk away? Bring it back; the same command then goes on from what it kept."
                 ) from error
-        if pause == PAUSES[0]:
-            logger.warning("Cannot read %s: %s. Tries again for %d s.", path, reason, sum(PAUSES))
-        time.sleep(pause)
-    raise AssertionError("The last try returns or raises.")
+        else:
+            _away_since.pop(folder, None)
+            return result
 
 
 def _why_away(error: OSError, path: Path, root: str | os.PathLike[str] | None) -> str | None:

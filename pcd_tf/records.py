@@ -44,7 +44,7 @@ def read(
     """
     if not files.is_file(path):
         raise UserError(f"Expected {what}. Received: {path}, which is no file.")
-    content = files.read_bytes(Path(path))
+    content = files.read_bytes(Path(path), most=None if most is None else most + 1)
     return parse(content, kind, what=what, origin=path, remedy=remedy, most=most)
 
 
@@ -60,7 +60,7 @@ def parse(
     """Makes a record of JSON that is read already; `origin` is where, else see `read`."""
     try:
         if most is not None and len(content) > most:
-            raise ValueError(f"{len(content)} bytes, expected at most {most}")
+            raise ValueError(f"more than the {most} bytes of such a file")
         # Python's reader, as Keras writes infinities, which JSON proper has not.
         value = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -76,7 +76,7 @@ def test_memory_that_runs_out_has_one_message(error):
 )
 def test_a_full_disk_has_one_message(error):
     with (
-        pytest.raises(UserError, match=r"(?s)The disk is full, .*.*same command then goes on"),
+        pytest.raises(UserError, match=r"(?s)The disk is full, .*same command then goes on"),
         errors.translated(),
     ):
         raise error
@@ -111,7 +111,7 @@ def test_a_text_for_the_terminal_holds_nothing_that_steers_it(text, expected):
 
 def test_a_full_disk_is_told_of_libraries_in_other_languages():
     error = type("SafetensorError", (Exception,), {})("I/O error: File too large (os error 27)")
-    with pytest.raises(UserError, match="The disk is full, .*"), errors.translated():
+    with pytest.raises(UserError, match="The disk is full, "), errors.translated():
         raise error
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from pcd_tf.errors import UserError
 def pauses(monkeypatch):
     """The pauses that were made, none of them in truth."""
     made: list[float] = []
-    monkeypatch.setattr(time, "sleep", made.append)
+    monkeypatch.setattr(files.ending, "wait", made.append)
+    monkeypatch.setattr(files, "_away_since", {})
     return made
 
 
@@ -54,7 +56,7 @@ def test_nothing_else_is_opened_nor_waited_for(tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
 def test_a_disk_that_comes_back_is_waited_for(pauses, caplog, number):
     error = OSError(number, "away")
-    assert files.patiently(failing(error, error, error, None), "photo.jpg") == "content"
+    assert files.patiently(failing(error, error, error, None), Path("photo.jpg")) == "content"
     assert pauses == [1, 2, 4]
     (line,) = [record.getMessage() for record in caplog.records]
     assert "photo.jpg: away" in line
@@ -63,8 +65,29 @@ def test_a_disk_that_comes_back_is_waited_for(pauses, caplog, number):
 def test_a_disk_that_stays_away_is_named(pauses):
     error = OSError(errno.EIO, "Input/output error")
     with pytest.raises(UserError, match=r"photo\.jpg\. Received: Input/output error \(error 5\)"):
-        files.patiently(failing(*[error] * 7), "photo.jpg")
+        files.patiently(failing(*[error] * 7), Path("photo.jpg"))
     assert pauses == list(files.PAUSES)
+
+
+def test_files_of_one_folder_are_waited_for_together(pauses, monkeypatch):
+    error = OSError(errno.EIO, "Input/output error")
+    clock = iter(range(0, 1000, 40))  # seconds
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        with pytest.raises(UserError):
+            files.patiently(failing(*[error] * 7), Path("photos") / name)
+    assert pauses == [1, 2]  # the minute is over at the third failure, for all
+    assert files.patiently(failing(None), Path("photos/4.jpg")) == "content"
+    assert files._away_since == {}
+
+
+def test_nothing_is_waited_for_when_the_process_ends(monkeypatch):
+    monkeypatch.setattr(files, "_away_since", {})
+    monkeypatch.setattr(files, "ending", threading.Event())
+    files.ending.set()
+    error = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(UserError):
+        files.patiently(failing(error), Path("photo.jpg"))
 
 
 def test_a_folder_that_is_gone_is_a_disk_that_is_away(pauses, tmp_path: Path):

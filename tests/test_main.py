@@ -1,6 +1,7 @@
 """The command line from outside: texts, exit statuses, no tracebacks."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -214,6 +215,12 @@ def test_memory_that_runs_out_is_no_bug(job, capsys):
     assert "too little memory" in capsys.readouterr().err
 
 
+def test_a_warning_shows_the_codes_of_a_terminal_and_obeys_none(job, capsys):
+    job(lambda config: logging.getLogger("pcd_tf.data").warning("Skipped %s", "\x1b[2Ja.jpg"))
+    assert main.main(["pretrain", "--workdir=x"]) == 0
+    assert capsys.readouterr().err == "Skipped \\x1b[2Ja.jpg\n"
+
+
 def test_debug_raises_a_bug(job):
     job(lambda config: fail(KeyError("x")))
     with pytest.raises(KeyError):
@@ -316,7 +323,7 @@ def test_output_to_a_full_disk_is_told():
     with Path("/dev/full").open("w") as stream:
         status, message = status_with_output_to(stream, "help")
     assert status == 2
-    assert message.startswith("main.py: The disk is full: ")
+    assert message.startswith("main.py: The disk is full, ")
     assert message.count("\n") == 1
 
 

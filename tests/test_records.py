@@ -36,7 +36,7 @@ def test_a_record_is_read_and_unknown_keys_are_passed_over(tmp_path):
         (b'{"sizes": [-1]}', r"\.sizes\[0\]: expected a whole number >= 1"),
         (b'{"sizes": [1], "rate": "x"}', r"\.rate: expected a number, received text"),
         (b"{}", "missing required field sizes"),
-        (b" " * (2**24 + 1), "expected at most 16777216"),
+        (b" " * (2**24 + 1), "more than the 16777216 bytes"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path, content, message):

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -111,7 +112,7 @@ def decode(
         if isinstance(encoded, bytes):
             name = name or f"{len(encoded)} bytes"
             return _decoded(io.BytesIO(encoded), min_pixels)
-        path, name = encoded, name or str(encoded)
+        path, name = Path(encoded), name or str(encoded)
         return files.patiently(lambda: _decoded_file(path, min_pixels), path, root)
     except UserError:
         raise

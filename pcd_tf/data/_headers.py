@@ -36,6 +36,11 @@ def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image
             yield image
     except UserError:
         raise
+    except Image.DecompressionBombError as error:
+        raise DecodeError(
+            f"Cannot decode {path}: it has more pixels than --max_pixels allows. If it is to be "
+            "read, raise that."
+        ) from error
     except _DAMAGED as error:
         raise DecodeError(f"Cannot decode {path}: {type(error).__name__}: {error}") from error
 

@@ -33,9 +33,10 @@ class Room:
 
     @contextlib.contextmanager
     def taken(self, amount: int) -> Iterator[None]:
-        """Waits until there is room for an amount, and holds it: until the end of this block.
+        """Waits until there is room for an amount, and holds it until the end of this block.
 
-        Inside a block of `keeping`, until the end of that one or until the thread takes again.
+        A thread in a block of `keeping` holds it longer: to the end of that block, or until it
+        takes again.
         """
         self._give_back_kept()
         amount = min(amount, self.size)

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.data._decode import room
 from pcd_tf.data._python_function import python_function
 from pcd_tf.data._source import Source
 from pcd_tf.data._views import NUM_PREFETCHED, central_square
@@ -45,7 +44,6 @@ def images_in_order(
         batches = images_in_order(source, image_size=224, batch_size=64)
     """
 
-    @room.keeping()
     def pixels(index: np.ndarray, payload: Any) -> tuple[np.ndarray, np.bool_]:
         image = source.open_or_skip(int(index), payload)
         if image is None:

@@ -13,6 +13,9 @@ from tensorflow.python.data.ops.multi_device_iterator_ops import (
     OwnedMultiDeviceIterator,  # what a strategy reads with; it has no public name
 )
 
+from pcd_tf import files
+from pcd_tf.data._decode import room
+
 
 def python_function(
     function: Callable[..., Any], inputs: Sequence[tf.Tensor], output_types: Any
@@ -33,7 +36,8 @@ def python_function(
         its outputs, without static shapes: one tensor or a list of them.
     """
     _close_iterators_at_exit()
-    return tf.numpy_function(function, inputs, output_types)
+    # What an image takes of the memory is held until the function has made something smaller of it.
+    return tf.numpy_function(room.keeping()(function), inputs, output_types)
 
 
 @functools.cache
@@ -43,6 +47,7 @@ def _close_iterators_at_exit() -> None:
 
 def _close_iterators() -> None:
     """Drops all that refers to an iterator of TensorFlow, which then waits for its threads."""
+    files.ending.set()
     for value in gc.get_objects():
         if type(value) is types.TracebackType:
             with contextlib.suppress(RuntimeError):  # it is running

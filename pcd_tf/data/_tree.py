@@ -85,13 +85,13 @@ def _find(root: Path, seen: set[tuple[int, int]]) -> Tree:
 
 
 def _entries(path: Path, seen: set[tuple[int, int]]) -> list[tuple[str, str]]:
-    """Lists the names in a folder with their kinds; none of a folder seen before."""
+    """Lists the names in a folder with their kinds, sorted; none of a folder seen before."""
     status = path.stat()
     identity = status.st_dev, status.st_ino
     if identity in seen:
         return []
     with os.scandir(path) as entries:
-        found = [(entry.name, _kind(entry)) for entry in entries if entry.name[0] != "."]
+        found = sorted((entry.name, _kind(entry)) for entry in entries if entry.name[0] != ".")
     seen.add(identity)
     return found
 

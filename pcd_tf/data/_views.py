@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.data._decode import room
 from pcd_tf.data._python_function import python_function
 from pcd_tf.data._recipe import Recipe, draw_crop, draw_photometric, generator
 from pcd_tf.data._source import Source
@@ -121,7 +120,6 @@ def centre_crop(image: Image.Image, image_size: int) -> np.ndarray:
     return _resized(image, (y0, x0, y1, x1), image_size)
 
 
-@room.keeping()
 def _make_views(
     source: Source,
     recipe: Recipe,

@@ -334,7 +334,7 @@ def test_a_file_is_read_again_when_its_disk_comes_back(tmp_path: Path, monkeypat
     path = tmp_path / "photo.png"
     Image.new("RGB", SIZE, "red").save(path)
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(files.ending, "wait", pauses.append)
 
     class Away(io.BytesIO):
         """Fails in the middle of the file as long as the disk is away."""
@@ -350,7 +350,7 @@ def test_a_file_is_read_again_when_its_disk_comes_back(tmp_path: Path, monkeypat
 
 
 def test_a_disk_that_stays_away_is_no_damaged_file(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.ending, "wait", lambda seconds: None)
     with pytest.raises(UserError, match=r"photo\.png\. Received: .*/gone is gone") as caught:
         decode(tmp_path / "gone" / "photo.png")
     assert not isinstance(caught.value, DecodeError)

@@ -1,14 +1,13 @@
 import os
 import shutil
 import socket
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pcd_tf import data
+from pcd_tf import data, files
 from pcd_tf.data import BYOL, two_views
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.errors import UserError
@@ -173,7 +172,7 @@ def test_a_directory_that_is_away_is_waited_for_and_no_image_is_blamed(
     root.rename(tmp_path / "elsewhere")
     if emptied:
         root.mkdir()
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.ending, "wait", lambda seconds: None)
     for index in range(3):
         with pytest.raises(UserError, match=r"disk/.*png\. Received: .*/disk.* for 63 s"):
             source.read(index, index)
@@ -183,12 +182,12 @@ def test_a_directory_that_is_away_is_waited_for_and_no_image_is_blamed(
         shutil.rmtree(root, ignore_errors=True)
         (tmp_path / "elsewhere").rename(root)
 
-    monkeypatch.setattr(time, "sleep", back)
+    monkeypatch.setattr(files.ending, "wait", back)
     assert source.read(0, 0)[0] == 0
 
 
 def test_a_file_that_was_deleted_is_passed_over(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it does not come back"))
+    monkeypatch.setattr(files.ending, "wait", lambda seconds: pytest.fail("it does not come back"))
     for name in ("one/a.png", "two/b.png"):
         save(tmp_path / name)
     source = FolderSource(tmp_path)
@@ -305,3 +304,12 @@ def test_a_name_that_is_no_utf8_can_be_written_anywhere(tmp_path: Path):
     source = FolderSource(tmp_path)
     assert source.image_name(0) == "caf\\udce9.png"
     assert source.open(0, 0).size == (24, 16)
+
+
+def test_of_two_links_to_one_folder_the_first_by_name_is_listed(tmp_path: Path):
+    save(tmp_path / "elsewhere" / "a.png")
+    for made, names in {"one": "xy", "two": "yx"}.items():
+        (tmp_path / made).mkdir()
+        for name in names:
+            (tmp_path / made / name).symlink_to(tmp_path / "elsewhere")
+        assert FolderSource(tmp_path / made).files == ["x/a.png"]

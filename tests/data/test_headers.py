@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pcd_tf import data
 from pcd_tf.errors import UserError
@@ -23,12 +23,21 @@ def test_the_size_is_the_decoded_one(tmp_path, orientation, suffix):
         data.check_size(file, data.size_of(file)[::-1], stated_by="its annotation")
 
 
-def test_only_the_head_is_read(tmp_path):
-    file = tmp_path / "a.png"
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_only_the_head_is_read(tmp_path, suffix, monkeypatch):
+    file = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
     Image.fromarray(noise).save(file)
-    file.write_bytes(file.read_bytes()[:2000])
-    assert data.size_of(file) == (64, 64)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    assert data.size_of(file) == (64, 32)
+
+
+def test_a_head_of_too_many_pixels_names_the_setting(tmp_path, monkeypatch):
+    file = tmp_path / "a.png"
+    Image.new("L", (64, 64)).save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(data.DecodeError, match=r"a\.png: it has more pixels than --max_pixels"):
+        data.size_of(file)
 
 
 def test_what_is_no_image_is_named(tmp_path):

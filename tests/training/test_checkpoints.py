@@ -209,7 +209,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_does_no_harm(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_files, "write", full_at_four)
-        with pytest.raises(UserError, match="The disk is full: .* the same command then goes on"):
+        with pytest.raises(UserError, match="The disk is full, .* the same command then goes on"):
             run(tmp_path, TOTAL)
     assert {file.name for file in (tmp_path / "checkpoints").iterdir()} == {
         "checkpoint",
@@ -231,7 +231,7 @@ def test_a_line_half_written_on_a_full_disk_does_no_harm(
 
     with monkeypatch.context() as patch:
         patch.setattr(run_logs, "append", full_at_six)
-        with pytest.raises(UserError, match="The disk is full: .*File too large"):
+        with pytest.raises(UserError, match="The disk is full, .*File too large"):
             run(tmp_path, TOTAL)
     metrics = tmp_path / "metrics.jsonl"
     with metrics.open("rb+") as stream:  # what was left in the buffer is written when it is closed
