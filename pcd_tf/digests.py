@@ -3,9 +3,14 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pcd_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "SHA256SUMS"  # in the format of sha256sum: `sha256sum -c SHA256SUMS` checks it as well
 
@@ -44,7 +49,7 @@ def check(directory: str | os.PathLike[str]) -> None:
         # Only files of the directory are opened, whatever a list from elsewhere names.
         if name not in found or of(found[name]) != digest:
             raise UserError(
-                f"Expected {folder / name} as it was written, of the SHA-256 in {NAME}. Received: "
+                f"Expected {folder / name} to have the SHA-256 that {NAME} gives. Received: "
                 f"{'another content' if name in found else 'no such file'}. It is damaged or was "
                 "changed: copy the directory again or write it anew; if the change is meant, "
                 f"remove {NAME}."
@@ -55,6 +60,16 @@ def of(file: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def of_variables(variables: Iterable["keras.Variable"], files: Iterable[Path] = ()) -> str:
+    """Returns the SHA-256 of variables' values, and of files behind them, one after another."""
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(variable.numpy().tobytes())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -1,14 +1,12 @@
 """What a downstream network starts from: a distilled student, a preset, a teacher, or nothing."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import keras
 
-from pcd_tf import normalisation, students, teachers
+from pcd_tf import digests, normalisation, students, teachers
 from pcd_tf.errors import UserError
-from pcd_tf.normalisation import Normalisation
 from pcd_tf.weights import presets
 
 RANDOM = "random"
@@ -116,7 +114,8 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         teacher = teachers.load(name)
         backbone, mean, std = teacher.backbone, teacher.mean, teacher.std
     else:
-        backbone, (mean, std, source) = _preset(name)
+        backbone = presets.load(name)
+        mean, std, source = normalisation.of_preset(name)
     backbone.trainable = True
     red, green, blue = (float(x) for x in mean)
     deviations = tuple(float(x) for x in std)
@@ -127,7 +126,7 @@ def load(name: str, *, student: str = "resnet18") -> Init:
         mean=(red, green, blue),
         std=(deviations[0], deviations[1], deviations[2]),
         normalisation=source,
-        sha256=_sha256(backbone),
+        sha256=digests.of_variables(backbone.weights),
         image_size=image_size,
     )
 
@@ -163,15 +162,3 @@ def freeze(backbone: keras.Model, *, level: str | None, batch_norm: bool) -> Non
 
 def _is_preset(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file()
-
-
-def _preset(name: str) -> tuple[keras.Model, Normalisation]:
-    """Loads a preset, and how its images are normalised."""
-    return presets.load(name), normalisation.of_preset(name)
-
-
-def _sha256(backbone: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for variable in backbone.weights:
-        digest.update(keras.ops.convert_to_numpy(variable).tobytes())
-    return digest.hexdigest()

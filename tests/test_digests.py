@@ -1,8 +1,11 @@
 """Digests find every change to the files that they were taken of, and nothing else."""
 
+import hashlib
 import shutil
 import subprocess
 
+import keras
+import numpy as np
 import pytest
 
 from pcd_tf import digests
@@ -39,10 +42,14 @@ def test_one_flipped_bit_is_found(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[1] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"Expected .*{name} as it was written.*another content"):
+    with pytest.raises(
+        ValueError, match=rf"Expected .*{name} to have the SHA-256 that.*another content"
+    ):
         digests.check(folder)
     (folder / name).unlink()
-    with pytest.raises(ValueError, match=rf"{name} as it was written.*no such file.*copy the dir"):
+    with pytest.raises(
+        ValueError, match=rf"{name} to have the SHA-256 that.*no such file.*copy the dir"
+    ):
         digests.check(folder)
 
 
@@ -51,6 +58,15 @@ def test_a_damaged_list_is_refused(folder, content):
     (folder / digests.NAME).write_bytes(content)
     with pytest.raises(ValueError, match=rf"lines of sha256sum. Received: .*{digests.NAME}, which"):
         digests.check(folder)
+
+
+def test_variables_have_the_digest_of_their_values_in_order(folder):
+    """Runs keep it in config.json, so it stays the same from release to release."""
+    variables = [keras.Variable([1.0, 2.0]), keras.Variable([[3]], dtype="int64")]
+    values = np.array([1, 2], "float32").tobytes() + np.array([3], "int64").tobytes()
+    assert digests.of_variables(variables) == hashlib.sha256(values).hexdigest()
+    more = hashlib.sha256(values + b"more").hexdigest()
+    assert digests.of_variables(variables, [folder / "inner" / "more.bin"]) == more
 
 
 def test_a_list_leads_to_no_file_outside(folder, tmp_path_factory):

@@ -14,9 +14,9 @@ import msgspec
 import pcd_tf.backbones.vit  # noqa: F401  makes its class known to from_preset
 from pcd_tf import digests, records
 from pcd_tf.errors import UserError
-from pcd_tf.students import _cut, _sources
+from pcd_tf.students import _cut
 from pcd_tf.students._depthwise import use_depthwise_kernels
-from pcd_tf.weights import presets
+from pcd_tf.weights import keras_file, presets
 
 _MODEL = "backbone.keras"  # of what is no KerasHub backbone
 _PYRAMID = "pyramid.json"  # beside it, level -> layer, where the user has named the layers
@@ -62,7 +62,7 @@ def _save_model(backbone: keras.Model, folder: Path) -> None:
 
 def _load_model(folder: Path) -> keras.Model:
     digests.check(folder)
-    backbone = _sources.read_file(folder / _MODEL)
+    backbone = keras_file.read(folder / _MODEL)
     file = folder / _PYRAMID
     if not file.exists():
         return backbone

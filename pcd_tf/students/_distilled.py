@@ -12,7 +12,8 @@ import numpy as np
 
 from pcd_tf import records, run_config
 from pcd_tf.errors import UserError
-from pcd_tf.students import _directory, _pyramid, _sources
+from pcd_tf.students import _directory, _pyramid
+from pcd_tf.weights import keras_file
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -123,7 +124,7 @@ def _load(preset: Path, student_model: str) -> keras.Model:
         return _directory.load(preset)
     except ValueError as error:
         module, separator, _ = student_model.partition(":")
-        if not separator or not _sources.is_of_unknown_class(error):
+        if not separator or not keras_file.is_of_unknown_class(error):
             raise
         raise UserError(
             f"Expected a student of classes that Keras knows. Received: {preset}, made by "

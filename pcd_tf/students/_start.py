@@ -1,6 +1,5 @@
 """Weights that a student starts from: another student's, a Keras model's, a PyTorch ResNet's."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,10 @@ import keras_hub
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf import digests
 from pcd_tf.errors import UserError
-from pcd_tf.students import _cut, _directory, _sources
-from pcd_tf.weights import arrays, bounds, checkpoint, torchvision
+from pcd_tf.students import _cut, _directory
+from pcd_tf.weights import arrays, bounds, checkpoint, keras_file, torchvision
 
 Array = npt.NDArray[np.generic]
 
@@ -29,14 +29,11 @@ def initialise(backbone: keras.Model, path: str | os.PathLike[str]) -> str:
         folder = source / "student" if (source / "student").is_dir() else source
         _copy(_directory.load(folder), backbone, folder)
     elif source.suffix == ".keras":
-        _copy(_cut.backbone(_sources.read_file(source)), backbone, source)
+        _copy(_cut.backbone(keras_file.read(source)), backbone, source)
     else:
         named = arrays.variables(backbone)
         arrays.assign(named, _from_torchvision(backbone, source), origin=str(source))
-    digest = hashlib.sha256()
-    for variable in backbone.weights:
-        digest.update(keras.ops.convert_to_numpy(variable).tobytes())
-    return digest.hexdigest()
+    return digests.of_variables(backbone.weights)
 
 
 def _copy(start: keras.Model, backbone: keras.Model, source: Path) -> None:

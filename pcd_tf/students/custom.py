@@ -8,6 +8,7 @@ import numpy as np
 
 from pcd_tf.errors import UserError
 from pcd_tf.students import _cut, _directory, _sources
+from pcd_tf.weights import keras_file
 
 # Pixels a side of the images to try a network with: a multiple of strides up to 64, and of 14.
 _SIDE = 448
@@ -41,7 +42,7 @@ def build(
     _check_can_be_saved(backbone, image_size or _SIDE)
     for layer in backbone._flatten_layers():
         layer.trainable = True  # a file keeps what its last training froze; a student learns whole
-    if model.endswith(_sources.SUFFIX):
+    if model.endswith(keras_file.SUFFIX):
         policy = keras.config.dtype_policy()
         for layer in backbone._flatten_layers():  # a file keeps the precision it was saved in
             layer.dtype_policy = policy

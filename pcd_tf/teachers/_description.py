@@ -45,15 +45,14 @@ def read(folder: Path) -> Description:
     Raises:
         UserError: when there is none, or it is damaged, of another version or without a part.
     """
-    path = folder / NAME
-    if not path.is_file():
+    what = "a teacher that pretrain or convert wrote, of format version 1"
+    try:
+        return records.read(folder / NAME, Description, what=what)
+    except UserError as error:
         inside = folder / "teacher"
-        hint = f" Did you mean {inside}?" if (inside / NAME).is_file() else ""
-        raise UserError(
-            f"Expected a teacher's directory, as pretrain and convert write it. "
-            f"Received: {folder}, which has no {NAME}.{hint}"
-        )
-    return records.read(path, Description, what="a teacher of format version 1")
+        if (inside / NAME).is_file():
+            raise UserError(f"{error} Did you mean {inside}?") from error
+        raise
 
 
 def of_model(model: keras.Model) -> dict[str, Any]:
@@ -75,8 +74,10 @@ def rebuild(config: dict[str, Any], kind: type[_Model], folder: Path) -> _Model:
     """
 
     def build() -> Any:
-        # Of a copy, as Keras takes out of a configuration what it has read.
-        return keras.saving.deserialize_keras_object(copy.deepcopy(config))
+        # Of a copy, as Keras takes out of a configuration what it has read; without the optimizer.
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy({**config, "compile_config": None})
+        )
 
     try:
         _import_own_classes(config)

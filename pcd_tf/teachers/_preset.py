@@ -33,7 +33,11 @@ def teacher(
         UserError: when there is no such preset, it is of another kind, or it does not load.
     """
     preset = os.fspath(preset)
-    _check(preset, kind)
+    if preset not in kind.presets and "://" not in preset and not Path(preset).is_dir():
+        raise UserError(
+            "Expected a preset directory, or a KerasHub preset out of "
+            f"{', '.join(sorted(kind.presets))}. Received: {preset}, which is neither."
+        )
     backbone = presets.load(preset, kind)
     mean, std, source = normalisation.of_preset(preset)
     return Teacher(
@@ -44,22 +48,3 @@ def teacher(
         std=std,
         origin=f"KerasHub preset {preset}; normalisation {source}",
     )
-
-
-def _check(preset: str, kind: type[keras_hub.models.Backbone]) -> None:
-    """Refuses what is no preset of this kind, as far as it shows without the network."""
-    if preset in kind.presets or "://" in preset:
-        return
-    if not Path(preset).is_dir():
-        raise UserError(
-            "Expected a preset directory, or a KerasHub preset out of "
-            f"{', '.join(sorted(kind.presets))}. Received: {preset}, which is neither."
-        )
-    found = presets.network(Path(preset)).class_name
-    if found not in (
-        kind.__name__,
-        None,
-    ):  # None in those of Hugging Face, which KerasHub reads too
-        raise UserError(
-            f"Expected a preset of a {kind.__name__}. Received: {preset}, of a {found}."
-        )

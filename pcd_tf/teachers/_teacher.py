@@ -1,6 +1,5 @@
 """What a teacher is, and how it is kept on disk."""
 
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -187,13 +186,8 @@ class Teacher:
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all weights, and of a SavedModel's files."""
-        digest = hashlib.sha256()
-        for variable in self.weights:
-            digest.update(keras.ops.convert_to_numpy(variable).tobytes())
-        if isinstance(self.backbone, SavedModel):
-            for file in self.backbone.files():
-                digest.update(file.read_bytes())
-        return digest.hexdigest()
+        files = self.backbone.files() if isinstance(self.backbone, SavedModel) else []
+        return digests.of_variables(self.weights, files)
 
 
 def _mean_pixel(maps: keras.KerasTensor) -> keras.KerasTensor:

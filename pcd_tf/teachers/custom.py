@@ -4,7 +4,6 @@ Its output is the map, or layers of it are named: the map, and the vector head b
 """
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pcd_tf.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from pcd_tf.teachers import _cut, _head
 from pcd_tf.teachers._saved_model import SavedModel, is_saved_model
 from pcd_tf.teachers._teacher import Teacher
-from pcd_tf.weights import bounds
+from pcd_tf.weights import keras_file
 
 _AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # for networks with normalisation inside
 
@@ -80,42 +79,13 @@ def from_checkpoint(
 
 
 def _load(path: Path) -> keras.Model:
-    if path.suffix != ".keras" or not path.is_file():
+    if not path.is_file():
         what = "is no directory of a SavedModel" if path.is_dir() else "does not exist"
-        if path.is_file():
-            what = "is of another kind: load it and save it again with model.save('FILE.keras')"
         raise UserError(
             f"Expected a .keras file, or the directory of a SavedModel. Received: {path}, which "
             f"{what}."
         )
-    try:
-        bounds.check_keras(path)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except UserError:
-        raise
-    except Exception as error:  # Keras, zipfile, json and h5py raise what they like
-        raise UserError(
-            f"Expected a .keras file that loads in safe mode. Received: {path}, which does not "
-            f"({_reason(error)})."
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise UserError(f"Expected a model. Received: {path} with a {type(model).__name__}.")
-    return model
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "safe" in text and ("Lambda" in text or "unsafe" in text or "arbitrary code" in text):
-        return (
-            "it holds code that loading it would run, such as a Lambda layer: rebuild the model "
-            "with layers or keras.ops in its place"
-        )
-    if unknown := re.search(r"Could not locate \w+ '[^']*'", text):
-        return (
-            f"it needs a class that is not known here, {unknown.group()}: build the model of "
-            "Keras's and KerasHub's layers, or export it as a SavedModel"
-        )
-    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
+    return keras_file.read(path)
 
 
 def _origin(path: Path, feature_map: str | None, head: str | None) -> str:

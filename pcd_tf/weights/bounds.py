@@ -6,6 +6,7 @@ its headers and its configuration, before anything is made of it.
 
 import concurrent.futures
 import math
+import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ _ALWAYS = 2**28
 # Bytes that a variable and its layer take beside the values, roughly: a million layers of one
 # channel come to an end too.
 _OF_A_LAYER = 2**17
+_NOT_THE_USERS = frozenset({"keras", "keras_cv", "keras_hub", "keras_nlp"})  # Keras loads them
 _MAKES_VALUES = "create a variable while in a stateless scope"  # Keras, of one made of an array
 
 
@@ -74,6 +76,7 @@ def check_keras(file: Path) -> None:
             if name.endswith(".h5"):
                 with archive.open(name) as member, h5py.File(member, "r") as opened:
                     check(_declared(opened), file, "the arrays")
+    config["compile_config"] = None  # as load_model(compile=False) does
     check_network(lambda: keras.saving.deserialize_keras_object(config, safe_mode=True), file)
 
 
@@ -85,28 +88,47 @@ def check_network(build: Callable[[], keras.Model], path: Path) -> None:
     Args:
         build: makes the network; what it raises is passed on.
         path: the file of the weights, or the directory that holds it.
+
+    Raises:
+        UserError: when it is larger, or a layer of Keras or KerasHub makes variables of values,
+            which end the count.
     """
     counter = _Counter(limit(path))
     custom_objects = global_state.get_global_attribute("custom_objects_scope_dict", {})
 
     def count() -> None:
         global_state.set_global_attribute("uninitialized_variables", counter)
+        keras.config.disable_traceback_filtering()  # for `_maker`
         with (
             keras.saving.custom_object_scope(custom_objects),
             keras.StatelessScope(initialize_variables=False),
         ):
             build()
 
-    # In a thread of its own: there Keras keeps the variables that wait for their values, and the
-    # numbers that it gives to names, so this thread has neither.
+    # In a thread of its own: there Keras keeps the variables that wait for their values, the
+    # numbers that it gives to names, and the filter of tracebacks, so this thread has none of them.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         try:
             thread.submit(count).result()
         except Exception as error:
-            # A layer of the user's own, whose code is trusted, may make a variable of an array.
-            if counter.num_bytes <= counter.most and _MAKES_VALUES not in str(error):
-                raise
+            if counter.num_bytes <= counter.most:
+                if _MAKES_VALUES not in str(error):
+                    raise
+                # A layer of the user's own, whose code is trusted, may make a variable of an array.
+                if (maker := _maker(error)) in _NOT_THE_USERS:
+                    raise UserError(
+                        "Expected a network whose variables can be counted before they are made. "
+                        f"Received: {path}, in which {maker} makes one of values: for a stateful "
+                        "layer, or a compiled model in a model. Save it without."
+                    ) from error
     check(counter.num_bytes, path, "the network")
+
+
+def _maker(error: Exception) -> str:
+    """The package whose code made the variable that raised an error."""
+    modules = [f.f_globals["__name__"] for f, _ in traceback.walk_tb(error.__traceback__)]
+    makers = [name for name in modules if not name.startswith("keras.src.backend.")]
+    return str(makers[-1].partition(".")[0])
 
 
 class _Counter(list):

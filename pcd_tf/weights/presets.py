@@ -18,7 +18,7 @@ _Scale = Annotated[float, msgspec.Meta(gt=0)]
 _Three = msgspec.Meta(min_length=3, max_length=3)  # of red, green and blue
 
 
-class Network(msgspec.Struct):
+class _Network(msgspec.Struct):
     """What `config.json` says of a backbone.
 
     Args:
@@ -80,19 +80,15 @@ def load(
         ) from error
 
 
-def network(folder: Path) -> Network:
-    """Reads what a directory says of its backbone, without making it.
-
-    Raises:
-        UserError: when it is no preset's directory.
-    """
-    return records.read(folder / _CONFIG, Network, what=f"the {_CONFIG} of a KerasHub preset")
-
-
 def _check(folder: Path, kind: type[keras_hub.models.Backbone], options: dict[str, Any]) -> None:
-    """Refuses a directory that is damaged, or takes more memory than its size allows."""
+    """Refuses what is damaged, of another kind, or takes more memory than its size allows."""
     digests.check(folder)
-    network(folder)
+    network = records.read(folder / _CONFIG, _Network, what=f"the {_CONFIG} of a KerasHub preset")
+    found = network.class_name
+    if kind is not keras_hub.models.Backbone and found not in (kind.__name__, None):
+        raise UserError(
+            f"Expected a preset of a {kind.__name__}. Received: {folder}, of a {found}."
+        )
     if (folder / _CONVERTER).is_file():
         what = "an image converter with `scale` and `offset`, a number or three each"
         records.read(folder / _CONVERTER, _Converter, what=what)

@@ -127,7 +127,7 @@ def test_modules_of_the_current_directory_are_found(tmp_path, monkeypatch):
         ("without_map", r"with a map \(B, h, w, C\).*Received: without_map"),
         ("bound_to_a_size", "images of any size. Received: bound, made for 64 x 64 pixels"),
         ("forgetful", r"same when it is saved.*forgetful.*off by 7\.5e-01 .*get_config loses an"),
-        ("with_lambda", "saved and read again.*with_lambda.*backbone.keras, which holds a Lambda"),
+        ("with_lambda", "saved and read again.*with_lambda.*backbone.keras, which holds code"),
     ],
 )
 def test_what_a_function_makes_may_be_refused(name, message):
@@ -206,7 +206,7 @@ def test_files_that_cannot_be_read_say_why_and_run_nothing(tmp_path, damage, mon
     elif damage == "text":
         file.write_text("weights")
     elif damage == "lambda":
-        message = "holds a Lambda, code that is not run from a file"
+        message = "holds code that loading it would run, such as a Lambda"
     else:
         registered = keras.saving.get_custom_objects()
         monkeypatch.delitem(registered, "tests>Scale")

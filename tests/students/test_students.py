@@ -49,7 +49,7 @@ def test_damage_to_a_saved_student_is_noticed(name, tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{file.name} as it was written.*another content"):
+    with pytest.raises(ValueError, match=rf"{file.name} to have the SHA-256 that.*another content"):
         students.load(tmp_path)
 
 

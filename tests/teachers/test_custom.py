@@ -223,39 +223,13 @@ def test_several_outputs_need_the_name_of_one(tmp_path):
     assert custom(path, feature_map=last)(images()).shape == (2, 4, 4, 8)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_code_in_the_file_is_refused_and_does_not_run(tmp_path):
-    ran = tmp_path / "ran"
-    source = toys.backbone(8)
-    write = layers.Lambda(lambda x, path=str(ran): [open(path, "w"), x][1], name="code")  # noqa
-    path = save(keras.Model(source.input, write(source.output)), tmp_path)
-    ran.unlink()
-    with pytest.raises(ValueError, match="loads in safe mode.*code that loading it would run") as e:
-        custom(path)
-    assert "\n" not in str(e.value)
-    assert not ran.exists()
-
-
-class Unknown(layers.Layer):
-    def call(self, inputs):
-        return inputs
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_class_that_is_not_known_is_told(tmp_path):
-    source = toys.backbone(8)
-    path = save(keras.Model(source.input, Unknown()(source.output)), tmp_path)
-    with pytest.raises(ValueError, match="does not .*a class that is not known here.*Unknown"):
-        custom(path)
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("absent.keras", "absent.keras, which does not exist"),
         ("folder", "is no directory of a SavedModel"),
-        ("model.h5", r"save it again with model.save\('FILE.keras'\)"),
-        ("short.keras", "short.keras, which does not .*"),
+        ("model.h5", r"save the model again, model.save\('FILE.keras'\)"),
+        ("short.keras", "short.keras, which is no .keras file or is damaged"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(name, message, tmp_path):
@@ -341,7 +315,7 @@ def test_a_directory_without_its_copy_is_refused(tmp_path):
     export(tmp_path / "exported", several=False)
     custom(tmp_path / "exported").save(tmp_path / "teacher")
     (tmp_path / "teacher" / "saved_model" / "saved_model.pb").unlink()
-    with pytest.raises(ValueError, match=r"saved_model\.pb as it was written.*no such file"):
+    with pytest.raises(ValueError, match=r"saved_model\.pb to have the SHA-256 that.*no such file"):
         teachers.load(tmp_path / "teacher")
 
 
@@ -423,7 +397,7 @@ def test_a_keras_file_cannot_have_a_saved_model_loaded(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    with pytest.raises(ValueError, match="Expected a .keras file that loads in safe mode"):
+    with pytest.raises(ValueError, match="classes that Keras knows.*with the class 'SavedModel'"):
         custom(path)
 
 

@@ -84,7 +84,9 @@ def test_damage_to_the_weights_is_noticed(saved):
     content = bytearray(path.read_bytes())
     content[-1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"weights\.safetensors as it was written.*another cont"):
+    with pytest.raises(
+        ValueError, match=r"weights\.safetensors to have the SHA-256 that.*another cont"
+    ):
         teachers.load(saved)
 
 
@@ -93,6 +95,12 @@ def without_digests(saved):
     """A directory as earlier releases wrote it."""
     (saved / digests.NAME).unlink()
     return saved
+
+
+def test_a_compiled_network_loads(teacher, tmp_path):
+    teacher.head.compile("adam", "mse")
+    teacher.save(tmp_path / "compiled")
+    assert teachers.load(tmp_path / "compiled").fingerprint() == teacher.fingerprint()
 
 
 def test_a_directory_without_digests_loads(teacher, without_digests):
@@ -142,12 +150,15 @@ def test_weights_of_another_network_are_refused(without_digests, spoil, message)
 
 def test_no_description_is_refused(saved):
     (saved / "teacher.json").unlink()
-    with pytest.raises(ValueError, match=r"a teacher's directory.*which has no teacher\.json\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"a teacher that pretrain or convert wrote.*teacher\.json, which is no file\.$",
+    ):
         teachers.load(saved)
 
 
 def test_a_directory_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Received: .*nowhere, which has no teacher\.json"):
+    with pytest.raises(ValueError, match=r"Received: .*nowhere/teacher\.json, which is no file"):
         teachers.load(tmp_path / "nowhere")
 
 

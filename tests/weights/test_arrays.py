@@ -1,10 +1,14 @@
 """Named arrays: files, names, and the refusal of everything that does not fit."""
 
+import resource
+
 import keras
 import keras_hub
 import numpy as np
 import pytest
+import safetensors
 
+from pcd_tf import errors
 from pcd_tf.weights import arrays
 
 
@@ -40,6 +44,17 @@ def test_a_file_cut_short_is_refused(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"whole safetensors file. Received: .*cut short"):
         arrays.read(path)
+
+
+def test_a_full_disk_is_told_as_such(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(safetensors.SafetensorError, match="File too large") as caught:
+            arrays.write(tmp_path / "file.safetensors", {"a": np.zeros(1000, "float32")})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "The disk is full" in (errors.explanation(caught.value) or "")
 
 
 def test_variables_are_named_by_layer_and_variable(model):

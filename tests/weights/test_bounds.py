@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from pcd_tf.errors import UserError
 from pcd_tf.weights import bounds
 
 
@@ -99,6 +100,32 @@ def test_a_layer_of_the_users_own_may_make_variables_of_arrays(tmp_path):
             self.scale = keras.Variable(np.ones(3))
 
     bounds.check_network(lambda: keras.Sequential([keras.Input((3,)), Scaled()]), tmp_path)
+
+
+def test_a_layer_of_keras_that_makes_variables_of_arrays_does_not_end_the_count(tmp_path):
+    """What stands behind a stateful LSTM would be counted no more."""
+    inputs = keras.Input((2, 3), batch_size=1)
+    states = keras.layers.LSTM(4, stateful=True)(inputs)
+    keras.Model(inputs, keras.layers.Dense(77)(states)).save(tmp_path / "toy.keras")
+    rewrite(
+        tmp_path / "toy.keras",
+        {"config.json": lambda x: x.replace(b'"units": 77', b'"units": 2000000000')},
+    )
+    with pytest.raises(
+        UserError, match=r"toy\.keras, in which keras makes one of values: for a st"
+    ):
+        bounds.check_keras(tmp_path / "toy.keras")
+
+
+def test_a_compiled_model_passes_and_is_counted(file):
+    model = keras.saving.load_model(file)
+    model.compile("adam", "mse")
+    model.save(file)
+    bounds.check_keras(file)
+    widen = {"config.json": lambda x: x.replace(b'"filters": 77', b'"filters": 2000000000')}
+    rewrite(file, widen)
+    with pytest.raises(UserError, match="of which the network would take"):
+        bounds.check_keras(file)
 
 
 def test_what_building_raises_is_passed_on_and_custom_objects_are_known(tmp_path):

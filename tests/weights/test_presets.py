@@ -84,4 +84,4 @@ def test_damage_to_the_weights_is_noticed(folder):
     content = bytearray((folder / "model.weights.h5").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "model.weights.h5").write_bytes(content)
-    refused(folder, r"model\.weights\.h5 as it was written.*another content")
+    refused(folder, r"model\.weights\.h5 to have the SHA-256 that.*another content")
