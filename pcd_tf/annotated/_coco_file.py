@@ -90,7 +90,7 @@ def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
 
     Args:
         file: JSON.
-        class_names: the order of the classes; those that are not among them come last.
+        class_names: asked for, in this order; those that are not among them come last.
 
     Raises:
         UserError: when it is not COCO's format, or anything in it is wrong; the message names it.
@@ -160,16 +160,21 @@ def _places(
 
 
 def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[_Category]:
-    """Sorts the categories, without those that only stand above others, as Roboflow writes them."""
+    """Sorts the categories, without those that only stand above others, as Roboflow writes them.
+
+    One that is asked for stays, unless another has the same name: splits must agree.
+    """
     _unique((category.id for category in content.categories), "category ids", file)
     used = {annotation.category_id for annotation in content.annotations}
     below: dict[object, set[int]] = collections.defaultdict(set)
     for category in content.categories:
         below[category.supercategory].add(category.id)
+    number = collections.Counter(category.title for category in content.categories)
+    asked = {title for title in class_names if number[title] == 1}
     kept = [
         c
         for c in content.categories
-        if c.id in used or c.name is None or not below[c.name] - {c.id}
+        if c.id in used or c.title in asked or c.name is None or not below[c.name] - {c.id}
     ]
     if len(kept) < len(content.categories):
         left_out = [category.title for category in content.categories if category not in kept]

@@ -31,7 +31,8 @@ class CocoJsonSource(ListedSource):
 
     Everything in the file is checked at the start, and that each image is there; images are decoded
     when they are asked for. Masks are offered when every object has one: polygons or run lengths,
-    compressed or not. A class that only stands above others, and that no object has, is left out.
+    compressed or not. A class that only stands above others, that no object has, and that
+    class_names does not ask for, is left out.
 
     Source: cocodataset.org/#format-data, "Object Detection".
 
@@ -40,7 +41,7 @@ class CocoJsonSource(ListedSource):
         split: which part, such as "train2017".
         annotations: the JSON file; default: data_dir/instances_SPLIT.json, or the same in
             data_dir/annotations.
-        class_names: the order of the classes, such as that of another split; default: by id.
+        class_names: those asked for, in their order, such as another split's; default: by id.
 
     Raises:
         UserError: when the JSON file or an image is missing; when the file is not COCO's format, or

@@ -35,6 +35,9 @@ class Detection(_fitting.Task):
     def __init__(self, config: Config) -> None:
         train = self._open(config, config.train_split, config.train_annotations)
         held_out = self._open(config, config.eval_split, config.eval_annotations, train.class_names)
+        if set(held_out.class_names) > set(train.class_names):  # it may use one that train left out
+            names = held_out.class_names
+            train = self._open(config, config.train_split, config.train_annotations, names)
         super().__init__(config, train, held_out)
         outside.check_same_classes(train, held_out)
         for source in (train, held_out):

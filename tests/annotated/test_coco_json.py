@@ -186,7 +186,8 @@ def test_what_is_unambiguous_is_taken(tmp_path):
         ),
         ("images", [content()["images"][0] | {"file_name": "../a.png"}], "inside .*'../a.png'"),
         ("images", [content()["images"][0] | {"file_name": "/etc/a.png"}], "inside .*'/etc/a.png'"),
-        ("images", [content()["images"][0] | {"file_name": "\x1b[2J"}], r"inside .*'\\x1b\[2J'"),
+        ("images", [content()["images"][0] | {"file_name": "\x1b[2J"}], r"are missing: \[2J\."),
+        ("images", [content()["images"][0] | {"file_name": "a\0"}], r"inside .*'a\\x00'"),
         ("images", [content()["images"][0] | {"file_name": "a" * 999}], "are missing: aaaa"),
         ("categories", [], "categories: expected a list of length >= 1"),
         ("categories", {"3": "cat"}, "categories: expected a list, received an object"),
@@ -275,6 +276,22 @@ def test_a_class_that_stands_above_others_is_left_out_with_a_word(tmp_path, capl
     same = [{"id": 0, "name": "cat"}, {"id": 3, "name": "cat", "supercategory": "cat"}]
     written |= {"categories": same, "annotations": content()["annotations"][1:]}
     assert build(tmp_path, written).category_ids == (3,)
+
+
+def test_a_class_above_others_stays_where_another_split_has_objects_of_it(tmp_path):
+    written = content()
+    above = {"id": 0, "name": "animals", "supercategory": "none"}
+    written["categories"] = [
+        above,
+        *({**c, "supercategory": "animals"} for c in written["categories"]),
+    ]
+    assert build(tmp_path, written).class_names == ("cat", "dog")
+    asked = ("animals", "cat", "dog")
+    assert build(tmp_path, written, class_names=asked).class_names == asked
+    above["name"] = "dog"  # of two with one name, one is a class
+    for category in written["categories"][1:]:
+        category["supercategory"] = "dog"
+    assert build(tmp_path, written, class_names=("dog", "cat")).category_ids == (5, 3)
 
 
 def test_names_of_classes_are_harmless(tmp_path):
