@@ -87,7 +87,6 @@ class AnnotatedTfdsSource(Source):
             boxes=self._boxes(index),
             labels=np.asarray(objects["label"], np.int64),
             crowd=self._crowd(index),
-            masks=None,
             areas=np.asarray(objects["area"], np.float64) if "area" in objects else None,
         )
 

@@ -154,6 +154,7 @@ def _beside(
     corners[:, 2:] += corners[:, :2]
     classes = [source.category_ids.index(result["category_id"]) for result in results]
     masks = [result["segmentation"] for result in results if "segmentation" in result]
+    true_masks = source.masks(index) if masks else None
     return predictions.Boxes(
         image=source.image(index),
         true_boxes=objects.boxes,
@@ -161,7 +162,7 @@ def _beside(
         boxes=corners,
         classes=np.array(classes, np.int64),
         scores=np.array([result["score"] for result in results]),
-        true_masks=None if objects.masks is None or not masks else _decoded(objects.masks),
+        true_masks=None if true_masks is None else _decoded(true_masks),
         masks=_decoded(masks) if masks else None,
     )
 

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pcd_tf import annotated
+from pcd_tf.annotated import _segmentation
 from pcd_tf.errors import UserError
 from pcd_tf.evaluation.detection import Detections
 from tests.annotated.coco_files import content, write
@@ -32,7 +34,7 @@ def test_a_file_is_read_as_written(tmp_path):
     objects = source.objects(0)
     np.testing.assert_array_equal(objects.boxes, [[2, 3, 12, 9], [20, 5, 28, 13]])
     assert objects.labels.tolist() == [1, 0]
-    assert objects.masks is None
+    assert source.masks(0) is None
     assert not source.has_masks
     empty = source.objects(1)
     assert empty.boxes.shape == (0, 4)
@@ -93,7 +95,7 @@ def test_the_three_ways_to_write_a_mask_are_one(tmp_path):
     ]
     source = build(tmp_path, written)
     assert source.has_masks
-    for found in source.objects(0).masks:
+    for found in source.masks(0):
         np.testing.assert_array_equal(coco_mask.decode(found), mask)
     json.dumps(source.coco())
 
@@ -247,10 +249,23 @@ def test_an_odd_mask_stops_only_what_needs_masks(tmp_path, segmentation, fault):
     source = build(tmp_path, written)
     assert not source.has_masks
     assert re.fullmatch(rf"{PATH}.segmentation{fault}.*", source.mask_fault)
-    assert source.objects(0).masks is None
+    assert source.masks(0) is None
     assert len(source.objects(0).boxes) == 2
     with pytest.raises(UserError, match=rf"Expected masks .* Received: {PATH}.segmentation"):
         Detections(source).scores("segm")
+
+
+def test_masks_are_looked_at_when_they_are_asked_for(tmp_path, monkeypatch):
+    looked_at: list[object] = []
+    monkeypatch.setattr(_segmentation, "fault", lambda *given: looked_at.append(given))
+    source = build(tmp_path, content())
+    assert source.counts["num_objects"] == 2
+    assert math.isfinite(Detections(source).scores()["AP"])
+    assert not looked_at
+    assert source.has_masks
+    assert len(looked_at) == 2
+    assert source.masks(0) is not None
+    assert len(looked_at) == 2
 
 
 def test_a_long_outline_that_is_the_image_s_is_taken(tmp_path):
@@ -260,7 +275,7 @@ def test_a_long_outline_that_is_the_image_s_is_taken(tmp_path):
         annotation["segmentation"] = [comb, [-3, -3, 50, -3, 50, 40]]  # and one at the border
     source = build(tmp_path, written)
     assert source.has_masks, source.mask_fault
-    assert coco_mask.decode(source.objects(0).masks[0]).shape == (30, 40)
+    assert coco_mask.decode(source.masks(0)[0]).shape == (30, 40)
 
 
 def test_a_class_that_stands_above_others_is_left_out_with_a_word(tmp_path, caplog):
@@ -341,8 +356,8 @@ def test_photographs_and_nuclei(shared_images):
     assert nuclei.has_masks
     for index in range(10):
         objects = nuclei.objects(index)
-        assert objects.masks is not None
-        xywh = coco_mask.toBbox(list(objects.masks))
+        masks = list(nuclei.masks(index) or ())
+        xywh = coco_mask.toBbox(masks)
         np.testing.assert_array_equal(objects.boxes[:, :2], xywh[:, :2])
         np.testing.assert_array_equal(objects.boxes[:, 2:], xywh[:, :2] + xywh[:, 2:])
-        np.testing.assert_array_equal(objects.measured_areas(), coco_mask.area(list(objects.masks)))
+        np.testing.assert_array_equal(nuclei.areas(index), coco_mask.area(masks))
