@@ -46,10 +46,10 @@ def relative(name: str, origin: str | os.PathLike[str]) -> PurePath:
     """Takes a file's name for one below a directory.
 
     Raises:
-        UserError: when it leads out of the directory, or no terminal can show it.
+        UserError: when it leads out of the directory, or holds a zero byte, as no file's name does.
     """
     path = PurePath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or not name.isprintable():
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise UserError(
             f"Expected names of files inside the data directory in {os.fspath(origin)}. "
             f"Received: {name!r}. Put the file there, and name it from there."

@@ -29,11 +29,25 @@ def test_what_a_terminal_would_obey_is_taken_out(name, shown):
     assert outside.plain(name) == shown
 
 
-@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/passwd", "", ".", "\x1b.png"])
+@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/passwd", "", ".", "\0.png"])
 def test_names_that_lead_outside_are_refused(name):
     with pytest.raises(UserError, match="inside the data directory in boxes.json. Received: "):
         outside.relative(name, "boxes.json")
-    assert outside.relative("deep/a b.png", "boxes.json") == Path("deep/a b.png")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deep/a b.png",
+        "Screenshot 9.41\u202fAM.png",  # as macOS writes it
+        "\u30d5\u30a1\u30a4\u30eb\u30001.png",  # an ideographic space
+        "no\u00a0break.png",
+        "soft\u00adhyphen.png",
+        "\U0001f469\u200d\U0001f52c.png",  # one picture of two, joined
+    ],
+)
+def test_names_of_files_may_have_any_characters(name):
+    assert outside.relative(name, "boxes.json") == Path(name)
 
 
 def test_faults_of_json_are_said_in_plain_words():

@@ -55,7 +55,7 @@ def build(
             its data (tfds).
         split: which part: "train", "val", "test" or as the dataset calls it.
         annotations: the JSON file; by default it is looked for below data_dir (coco_json).
-        class_names: the order of the classes, where a file may have any (coco_json).
+        class_names: those asked for, in their order, where a file may have any (coco_json).
         tfds_name: the TensorFlow Datasets name, such as "coco/2017" or "voc/2012" (tfds).
         seed: which synthetic world (synthetic).
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from pcd_tf.annotated._augmentation import Augmentation, draw
 from pcd_tf.annotated._source import MAX_OBJECTS, Objects, Source
-from pcd_tf.data import python_function
+from pcd_tf.data import epochs, python_function, shuffled_indices
 
 NUM_PREFETCHED = 2  # batches
 NO_OBJECT = -1  # the label of a row without one
@@ -47,16 +47,6 @@ def batches(
     Example:
         batches(source, Augmentation(), image_size=512, global_batch_size=16, seed=0)
     """
-    first_epoch, num_done = divmod(start_step * global_batch_size, source.num_examples)
-
-    def order(epoch: np.ndarray) -> np.ndarray:
-        return np.random.default_rng([seed, int(epoch)]).permutation(source.num_examples)
-
-    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.ensure_shape(python_function(order, [epoch], tf.int64), (None,))
-        records = tf.data.Dataset.from_tensor_slices({"index": indices})
-        records = records.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
-        return records.map(lambda record: {**record, "epoch": epoch})
 
     def example(epoch: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng([seed, int(epoch), int(index)])
@@ -75,7 +65,11 @@ def batches(
         "boxes": tf.TensorSpec((MAX_OBJECTS, 4), tf.float32),
         "labels": tf.TensorSpec((MAX_OBJECTS,), tf.int32),
     }
-    examples = tf.data.Dataset.counter(first_epoch).flat_map(epoch_records)
+    examples = epochs(
+        lambda epoch: shuffled_indices(source.num_examples, seed, epoch),
+        source.num_examples,
+        start=start_step * global_batch_size,
+    )
     examples = examples.map(example_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
 

@@ -11,14 +11,13 @@ from pcd_tf.errors import UserError
 
 FAR = 0.05  # of the image's side; a box that is off by less was drawn carelessly
 NEARLY_ALL = 0.9  # the rest may be mistakes of the annotators
-# Taken for widths, x2 and y2 reach out of the image where the box's centre is in the right or the
-# lower half: for three boxes in four. Boxes drawn whole, where people at the border are not, reach
-# out for less than one in four.
+# Corners read as widths leave the image for three boxes in four: all but those whose centre is in
+# the upper left quarter. Of objects drawn whole, fewer than one in four leave it.
 LEAVING_AS_CORNERS = 0.25
 # Where half of all boxes leave their image they are not of it, whatever they are.
 LEAVING = 0.5
-FEWEST_CORNERS = 2  # boxes that must speak for corners, which have other marks as well
-FEWEST = 10  # boxes without another mark; of fewer, half may be bad luck
+FEWEST_CORNERS = 2  # boxes that must speak for corners, by a mark that widths rarely have
+FEWEST = 10  # boxes, by one that widths may have: areas are those of masks; half may be bad luck
 NUM_OUTLINES = 1000  # that boxes are compared with; more would say the same
 
 
@@ -54,14 +53,15 @@ def check(
     ends = boxes[:, :2] + boxes[:, 2:]
     leaving = ((boxes[:, :2] < -FAR * sizes) | (ends > (1 + FAR) * sizes)).any(axis=1)
     may_be_corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= (1 + FAR) * sizes)
-    if may_be_corners.all(axis=1).mean() >= NEARLY_ALL:
-        signs = {
-            "leave their image": leaving.sum() * (leaving.mean() >= LEAVING_AS_CORNERS),
-            "disagree with their area": _by_area(boxes, areas),
-            "disagree with their polygons": _by_outline(boxes, sizes, segmentations),
-        }
-        for sign, number in signs.items():
-            if number >= FEWEST_CORNERS:
+    as_corners, as_widths = _by_outline(boxes, sizes, segmentations)
+    if may_be_corners.all(axis=1).mean() >= NEARLY_ALL and not as_widths:
+        leaving_as_corners = leaving.sum() * (leaving.mean() >= LEAVING_AS_CORNERS)
+        for sign, number, fewest in (
+            ("leave their image", leaving_as_corners, FEWEST_CORNERS),
+            ("disagree with their area", _by_area(boxes, areas), FEWEST),
+            ("disagree with their polygons", as_corners, FEWEST_CORNERS),
+        ):
+            if number >= fewest:
                 raise UserError(
                     f"{wanted}. Received: {len(boxes)} that fit as corners x1, y1, x2, y2, while "
                     f"as widths {number} {sign}. Are they corners? Then write the widths "
@@ -82,16 +82,22 @@ def _by_area(boxes: np.ndarray, areas: np.ndarray) -> int:
     return _nearly_all(telling, np.isclose(areas, as_corners, rtol=FAR))
 
 
-def _by_outline(boxes: np.ndarray, sizes: np.ndarray, segmentations: Sequence[msgspec.Raw]) -> int:
-    """Counts boxes whose polygons fill them as corners; 0 unless it holds of nearly all."""
+def _by_outline(
+    boxes: np.ndarray, sizes: np.ndarray, segmentations: Sequence[msgspec.Raw]
+) -> tuple[int, int]:
+    """Counts boxes whose polygons fill them as corners, and as widths; 0 unless nearly all do."""
     outlines = [_segmentation.bounds(given) for given in segmentations[:NUM_OUTLINES]]
     known = np.array([outline is not None for outline in outlines])
     ends = np.array([(outline or (0, 0, 0, 0))[2:] for outline in outlines])  # (k, 2)
     boxes, near = boxes[: len(ends)], FAR * sizes[: len(ends)]
     telling = known & (boxes[:, :2] > 2 * near).any(axis=1)
-    return _nearly_all(telling, (abs(ends - boxes[:, 2:]) <= near).all(axis=1))
+    as_corners, as_widths = (
+        _nearly_all(telling, (abs(ends - given) <= near).all(axis=1))
+        for given in (boxes[:, 2:], boxes[:, :2] + boxes[:, 2:])
+    )
+    return as_corners, as_widths
 
 
-def _nearly_all(telling: np.ndarray, as_corners: np.ndarray) -> int:
-    number = int((telling & as_corners).sum())
+def _nearly_all(telling: np.ndarray, agreeing: np.ndarray) -> int:
+    number = int((telling & agreeing).sum())
     return number if number >= NEARLY_ALL * telling.sum() else 0

@@ -65,24 +65,34 @@ class Checked:
     Args:
         images: with the places of the annotations of each, int64 (k,).
         boxes: float64 (n, 4), x, y, width, height in pixels.
+        sizes: int (n, 2), width and height of the image of each.
         labels: int64 (n,), indices into `class_names`.
         crowd: bool (n,).
         areas: float64 (n,), in pixels; NaN where none is given.
         segmentations: n of COCO's.
         class_names: in the order of the categories' ids, or in that asked for.
         category_ids: as many.
-        mask_fault: why not every object has a mask; None: each has one.
     """
 
     images: Sequence[tuple[Image, np.ndarray]]
     boxes: np.ndarray
+    sizes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
     segmentations: Sequence[msgspec.Raw]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    mask_fault: str | None
+
+    def mask_fault(self) -> str | None:
+        """Looks through all segmentations: why not every object has a mask; None: each has one."""
+        for place, (segmentation, (width, height)) in enumerate(
+            zip(self.segmentations, self.sizes.tolist(), strict=True)
+        ):
+            fault = _segmentation.fault(segmentation, height, width)
+            if fault:
+                return f"annotations[{place}].segmentation{fault}"
+        return None if self.segmentations else "no annotations"
 
 
 def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
@@ -90,7 +100,7 @@ def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
 
     Args:
         file: JSON.
-        class_names: the order of the classes; those that are not among them come last.
+        class_names: asked for, in this order; those that are not among them come last.
 
     Raises:
         UserError: when it is not COCO's format, or anything in it is wrong; the message names it.
@@ -111,13 +121,13 @@ def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
     return Checked(
         images=list(zip(images, rows, strict=True)),
         boxes=boxes,
+        sizes=sizes,
         labels=label_of,
         crowd=np.array([bool(a.iscrowd) for a in annotations], np.bool_),
         areas=areas,
         segmentations=segmentations,
         class_names=tuple(category.title for category in categories),
         category_ids=tuple(category.id for category in categories),
-        mask_fault=_mask_fault(segmentations, sizes),
     )
 
 
@@ -160,16 +170,21 @@ def _places(
 
 
 def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[_Category]:
-    """Sorts the categories, without those that only stand above others, as Roboflow writes them."""
+    """Sorts the categories, without those that only stand above others, as Roboflow writes them.
+
+    One that is asked for stays, unless another has the same name: splits must agree.
+    """
     _unique((category.id for category in content.categories), "category ids", file)
     used = {annotation.category_id for annotation in content.annotations}
     below: dict[object, set[int]] = collections.defaultdict(set)
     for category in content.categories:
         below[category.supercategory].add(category.id)
+    number = collections.Counter(category.title for category in content.categories)
+    asked = {title for title in class_names if number[title] == 1}
     kept = [
         c
         for c in content.categories
-        if c.id in used or c.name is None or not below[c.name] - {c.id}
+        if c.id in used or c.title in asked or c.name is None or not below[c.name] - {c.id}
     ]
     if len(kept) < len(content.categories):
         left_out = [category.title for category in content.categories if category not in kept]
@@ -181,16 +196,6 @@ def _categories(content: _File, class_names: Sequence[str], file: Path) -> list[
     _unique((category.title for category in kept), "category names", file)
     order = {name: place for place, name in enumerate(class_names)}
     return sorted(kept, key=lambda c: (order.get(c.title, len(order)), c.id))
-
-
-def _mask_fault(segmentations: Sequence[msgspec.Raw], sizes: np.ndarray) -> str | None:
-    for place, (segmentation, (width, height)) in enumerate(
-        zip(segmentations, sizes.tolist(), strict=True)
-    ):
-        fault = _segmentation.fault(segmentation, height, width)
-        if fault:
-            return f"annotations[{place}].segmentation{fault}"
-    return None if segmentations else "no annotations"
 
 
 def _unique(values: Iterable[object], what: str, file: Path) -> None:

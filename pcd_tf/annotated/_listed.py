@@ -53,7 +53,6 @@ class ListedSource(Source):
         images: the images.
         class_names: the classes.
         category_ids: their COCO ids; default: 1, 2, ...
-        mask_fault: why not every object has a segmentation; None: each has one.
     """
 
     def __init__(
@@ -63,16 +62,14 @@ class ListedSource(Source):
         *,
         class_names: Sequence[str],
         category_ids: Sequence[int] | None = None,
-        mask_fault: str | None = "boxes alone",
     ) -> None:
         super().__init__(
             name,
             class_names=class_names,
             category_ids=category_ids,
             num_examples=len(images),
-            has_masks=mask_fault is None,
+            has_masks=False,
         )
-        self.mask_fault = mask_fault
         self._images = images
         num_dropped, num_clipped = self.counts["num_dropped"], self.counts["num_clipped"]
         if num_dropped or num_clipped:
@@ -103,9 +100,11 @@ class ListedSource(Source):
             boxes=listed.boxes,
             labels=listed.labels,
             crowd=listed.crowd,
-            masks=None if listed.segmentations is None else _Masks(listed),
             areas=listed.areas,
         )
+
+    def masks(self, index: int) -> Sequence[dict[str, Any]] | None:
+        return _Masks(self._images[index]) if self.has_masks else None
 
     def image_name(self, index: int) -> str:
         return self._images[index].name

@@ -25,14 +25,12 @@ class Objects:
         boxes: float (n, 4), x1, y1, x2, y2 in pixels of the image; may reach out of it, or be thin.
         labels: int64 (n,), indices into `class_names`.
         crowd: bool (n,), COCO's iscrowd: not learned from, and ignored by the evaluation.
-        masks: n compressed COCO RLEs, {"size": [H, W], "counts": str}; None: the source has none.
         areas: float64 (n,), in pixels, as annotated; None: those of the masks, or of the boxes.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
-    masks: Sequence[dict[str, Any]] | None
     areas: np.ndarray | None = None
 
     def inside(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,14 +48,6 @@ class Objects:
         sides = boxes[:, 2:] - boxes[:, :2]
         return boxes, np.all(sides >= MIN_SIDE - TOLERANCE, axis=1)
 
-    def measured_areas(self) -> np.ndarray:
-        """Gives the area of each object in pixels, float64 (n,)."""
-        if self.areas is not None:
-            return self.areas
-        if self.masks is not None:
-            return np.array([coco_mask.area(mask) for mask in self.masks], np.float64)
-        return np.prod(self.boxes[:, 2:].astype(np.float64) - self.boxes[:, :2], axis=1)
-
 
 class Source(abc.ABC):
     """A finite set of images with objects, numbered from 0, each within reach by its number.
@@ -68,9 +58,6 @@ class Source(abc.ABC):
         category_ids: their COCO ids, as many; default: 1, 2, ...
         num_examples: how many images there are.
         has_masks: whether every object has a mask.
-
-    Attributes:
-        mask_fault: why not every object has a mask; None: each has one.
     """
 
     def __init__(
@@ -86,7 +73,12 @@ class Source(abc.ABC):
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         self.num_examples = num_examples
-        self.mask_fault = None if has_masks else "boxes alone"
+        self._has_masks = has_masks
+
+    @functools.cached_property
+    def mask_fault(self) -> str | None:
+        """Why not every object has a mask; None: each has one. Looked for when it is asked for."""
+        return None if self._has_masks else "boxes alone"
 
     @property
     def has_masks(self) -> bool:
@@ -135,6 +127,24 @@ class Source(abc.ABC):
     def objects(self, index: int) -> Objects:
         """Gives the objects on an image."""
 
+    def masks(self, index: int) -> Sequence[dict[str, Any]] | None:
+        """Gives the masks of the objects on an image; None: the source has none.
+
+        They are compressed COCO RLEs, {"size": [H, W], "counts": str}.
+        """
+        del index
+        return None
+
+    def areas(self, index: int) -> np.ndarray:
+        """Gives the area of each object on an image in pixels, float64 (n,)."""
+        objects = self.objects(index)
+        if objects.areas is not None:
+            return objects.areas
+        masks = self.masks(index)
+        if masks is not None:
+            return np.array([coco_mask.area(mask) for mask in masks], np.float64)
+        return np.prod(objects.boxes[:, 2:].astype(np.float64) - objects.boxes[:, :2], axis=1)
+
     @abc.abstractmethod
     def image_name(self, index: int) -> str:
         """Names an image: for a file, its path in the source."""
@@ -143,11 +153,14 @@ class Source(abc.ABC):
         """Gives the COCO id of an image; 1, 2, ... where the source has none of its own."""
         return index + 1
 
-    def coco(self) -> dict[str, Any]:
+    def coco(self, *, masks: bool = True) -> dict[str, Any]:
         """Gives the ground truth in COCO's format, ready for JSON; annotations are numbered anew.
 
         See cocodataset.org/#format-data. All objects are in it, as they were annotated, so that
-        scores are those of the annotation file; only with masks is there a "segmentation".
+        scores are those of the annotation file.
+
+        Args:
+            masks: whether to give a "segmentation" of each, where the source has masks.
         """
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
@@ -161,8 +174,8 @@ class Source(abc.ABC):
                     "width": width,
                 }
             )
-            objects = self.objects(index)
-            for place, area in enumerate(objects.measured_areas().tolist()):
+            objects, its_masks = self.objects(index), self.masks(index) if masks else None
+            for place, area in enumerate(self.areas(index).tolist()):
                 x1, y1, x2, y2 = objects.boxes[place].tolist()
                 annotation: dict[str, Any] = {
                     "id": len(annotations) + 1,  # from 1: COCO's evaluation takes 0 for "no match"
@@ -172,8 +185,8 @@ class Source(abc.ABC):
                     "area": area,
                     "iscrowd": int(objects.crowd[place]),
                 }
-                if objects.masks is not None:
-                    annotation["segmentation"] = objects.masks[place]
+                if its_masks is not None:
+                    annotation["segmentation"] = its_masks[place]
                 annotations.append(annotation)
         names = zip(self.category_ids, self.class_names, strict=True)
         return {

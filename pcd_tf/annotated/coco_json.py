@@ -1,5 +1,6 @@
 """Annotated images in COCO's format: a JSON file and a folder of images."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +30,10 @@ def build(
 class CocoJsonSource(ListedSource):
     """Images and the JSON file that annotates them, as COCO publishes them.
 
-    Everything in the file is checked at the start, and that each image is there; images are decoded
-    when they are asked for. Masks are offered when every object has one: polygons or run lengths,
-    compressed or not. A class that only stands above others, and that no object has, is left out.
+    Everything in the file but masks is checked at the start, and that each image is there; images
+    are decoded when they are asked for. Masks are offered when every object has one, which is
+    checked when one is asked for: polygons or run lengths, compressed or not. A class that only
+    stands above others, that no object has, and that class_names does not ask for, is left out.
 
     Source: cocodataset.org/#format-data, "Object Detection".
 
@@ -40,7 +42,7 @@ class CocoJsonSource(ListedSource):
         split: which part, such as "train2017".
         annotations: the JSON file; default: data_dir/instances_SPLIT.json, or the same in
             data_dir/annotations.
-        class_names: the order of the classes, such as that of another split; default: by id.
+        class_names: those asked for, in their order, such as another split's; default: by id.
 
     Raises:
         UserError: when the JSON file or an image is missing; when the file is not COCO's format, or
@@ -69,8 +71,12 @@ class CocoJsonSource(ListedSource):
             [_listed(image, folder, rows, checked) for image, rows in checked.images],
             class_names=checked.class_names,
             category_ids=checked.category_ids,
-            mask_fault=checked.mask_fault,
         )
+        self._checked = checked
+
+    @functools.cached_property
+    def mask_fault(self) -> str | None:
+        return self._checked.mask_fault()
 
 
 def _annotation_file(root: Path, split: str, annotations: str | os.PathLike[str] | None) -> Path:
@@ -112,7 +118,6 @@ def _image_folder(root: Path, split: str, names: Sequence[str], file: Path) -> P
 def _listed(image: Image, folder: Path, rows: np.ndarray, checked: Checked) -> Listed:
     boxes, areas = checked.boxes[rows], checked.areas[rows]
     boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x1, y1, x2, y2
-    has_masks = checked.mask_fault is None
     return Listed(
         image_id=image.id,
         name=image.file_name,
@@ -123,5 +128,5 @@ def _listed(image: Image, folder: Path, rows: np.ndarray, checked: Checked) -> L
         labels=checked.labels[rows],
         crowd=checked.crowd[rows],
         areas=areas if np.isfinite(areas).all() else None,
-        segmentations=[checked.segmentations[row] for row in rows] if has_masks else None,
+        segmentations=[checked.segmentations[row] for row in rows],
     )

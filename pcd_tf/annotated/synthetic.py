@@ -1,6 +1,7 @@
 """Annotated images drawn on the fly, with exact boxes and masks; no files, no download."""
 
 import functools
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -33,7 +34,7 @@ class AnnotatedSyntheticSource(Source):
         UserError: when there is no such split.
 
     Example:
-        AnnotatedSyntheticSource(split="val").objects(7).masks
+        AnnotatedSyntheticSource(split="val").masks(7)
     """
 
     def __init__(self, seed: int = 0, *, split: str, num_examples: int | None = None) -> None:
@@ -57,17 +58,21 @@ class AnnotatedSyntheticSource(Source):
     def objects(self, index: int) -> Objects:
         return self._example(index)[1]
 
+    def masks(self, index: int) -> tuple[dict[str, Any], ...]:
+        return self._example(index)[2]
+
     def image_name(self, index: int) -> str:
         return self._world.image_name(index)
 
-    def _draw(self, index: int) -> tuple[np.ndarray, Objects]:
+    def _draw(self, index: int) -> tuple[np.ndarray, Objects, tuple[dict[str, Any], ...]]:
         example = self._world.example(index)
         labels = example["labels"]
         masks = np.asfortranarray(example["instance_masks"].transpose(1, 2, 0), np.uint8)  # (H,W,n)
         encoded = coco_mask.encode(masks)
-        return example["image"], Objects(
+        objects = Objects(
             boxes=example["boxes"][:, [1, 0, 3, 2]],  # y0, x0, y1, x1 -> x1, y1, x2, y2
             labels=labels,
             crowd=np.zeros(len(labels), np.bool_),
-            masks=tuple({**mask, "counts": mask["counts"].decode("ascii")} for mask in encoded),
         )
+        rles = tuple({**mask, "counts": mask["counts"].decode("ascii")} for mask in encoded)
+        return example["image"], objects, rles

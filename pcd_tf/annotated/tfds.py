@@ -1,12 +1,10 @@
 """Annotated images of TensorFlow Datasets: any with `image` and `objects`, coco and voc first."""
 
 import functools
-import io
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets
-from PIL import Image
 
 from pcd_tf import data
 from pcd_tf.annotated._source import Objects, Source
@@ -75,16 +73,13 @@ class AnnotatedTfdsSource(Source):
         self._features = partly.extract_features(features)
         self._records = Records(info.splits[split].file_instructions)
         self._example = functools.lru_cache(maxsize=NUM_KEPT)(self._read)
+        self._size = functools.cache(self._upright_size)
 
     def image(self, index: int) -> np.ndarray:
         return np.asarray(self._images.open(index, self._example(index)["image"]))
 
     def size(self, index: int) -> tuple[int, int]:
-        try:
-            with Image.open(io.BytesIO(self._example(index)["image"])) as image:
-                return image.height, image.width
-        except OSError as error:
-            raise UserError(f"Cannot decode {self.image_name(index)}: {error}") from error
+        return self._size(index)
 
     def objects(self, index: int) -> Objects:
         objects = self._example(index)["objects"]
@@ -92,7 +87,6 @@ class AnnotatedTfdsSource(Source):
             boxes=self._boxes(index),
             labels=np.asarray(objects["label"], np.int64),
             crowd=self._crowd(index),
-            masks=None,
             areas=np.asarray(objects["area"], np.float64) if "area" in objects else None,
         )
 
@@ -103,6 +97,10 @@ class AnnotatedTfdsSource(Source):
         if "image/id" in self._features:
             return int(self._example(index)["image/id"])
         return super().image_id(index)
+
+    def _upright_size(self, index: int) -> tuple[int, int]:
+        height, width, _ = self.image(index).shape
+        return height, width
 
     def _boxes(self, index: int) -> np.ndarray:
         """Gives the boxes as annotated, float64 (n, 4), x1, y1, x2, y2 in pixels."""

@@ -34,6 +34,8 @@ _PUBLIC = {
     "MAX_PIXELS": "_memory",
     "SUFFIXES": "_decode",
     "Source": "_source",
+    "epochs": "_source",
+    "shuffled_indices": "_source",
     "centre_crop": "_views",
     "noted": "_source",
     "images_in_order": "_ordered",

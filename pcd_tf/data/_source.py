@@ -4,7 +4,7 @@ import abc
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -176,6 +176,25 @@ def shuffled_indices(num_examples: int, seed: int, epoch: int | tf.Tensor) -> tf
     order = python_function(permutation, [tf.cast(epoch, tf.int64)], tf.int64)
     order = tf.ensure_shape(order, (num_examples,))
     return tf.data.Dataset.from_tensor_slices({"index": order, "payload": order})
+
+
+def epochs(
+    records: Callable[[tf.Tensor], tf.data.Dataset], num_examples: int, *, start: int = 0
+) -> tf.data.Dataset:
+    """Gives the records of one epoch after another, without end; each has its "epoch" as well.
+
+    Args:
+        records: gives the `num_examples` records of an epoch, int64 ().
+        num_examples: of an epoch.
+        start: how many records to leave out.
+    """
+    first_epoch, num_done = divmod(start, num_examples)
+
+    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+        skipped = tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0)
+        return records(epoch).skip(skipped).map(lambda record: {**record, "epoch": epoch})
+
+    return tf.data.Dataset.counter(first_epoch).flat_map(epoch_records)
 
 
 def indices_in_order(start: int, labels: np.ndarray) -> tf.data.Dataset:

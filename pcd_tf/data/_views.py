@@ -9,7 +9,7 @@ from PIL import Image
 
 from pcd_tf.data._python_function import python_function
 from pcd_tf.data._recipe import Recipe, draw_crop, draw_photometric, generator
-from pcd_tf.data._source import Source
+from pcd_tf.data._source import Source, epochs
 
 NUM_PREFETCHED = 2  # batches
 
@@ -52,12 +52,6 @@ def two_views(
         batches = two_views(source, BYOL, image_size=224, global_batch_size=64, seed=0)
     """
     source.check(global_batch_size)
-    first_epoch, num_done = divmod(start_step * global_batch_size, source.num_examples)
-
-    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        records = source.records(seed, epoch)
-        records = records.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
-        return records.map(lambda record: {**record, "epoch": epoch})
 
     def example_views(epoch: np.ndarray, index: np.ndarray, payload: Any) -> tuple[Any, ...]:
         return _make_views(source, recipe, image_size, seed, int(epoch), int(index), payload)
@@ -78,8 +72,11 @@ def two_views(
         "photometric": tf.TensorSpec((2, 8), tf.float32),
         "index": tf.TensorSpec((), tf.int64),
     }
-    epochs = tf.data.Dataset.counter(first_epoch)
-    examples = epochs.flat_map(epoch_records)
+    examples = epochs(
+        lambda epoch: source.records(seed, epoch),
+        source.num_examples,
+        start=start_step * global_batch_size,
+    )
     examples = examples.map(views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
 

@@ -88,8 +88,8 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
     """
     image = source.image(index)
     height, width = image.shape[:2]
-    objects = source.objects(index)
-    if objects.masks is None:
+    objects, rles = source.objects(index), source.masks(index)
+    if rles is None:
         raise UserError(
             f"Expected masks. Received: image {source.image_name(index)} of {source.name}, which "
             "has boxes alone. Use --model=retinanet, or a source with masks: --dataset=coco_json."
@@ -97,7 +97,7 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
     boxes, large = objects.inside(height, width)
     kept = np.flatnonzero(large & ~objects.crowd)
     x1, y1, x2, y2 = (boxes[kept] / np.array([width, height] * 2)).T
-    masks = [_png(pycocotools.mask.decode(objects.masks[i])[..., None]) for i in kept]
+    masks = [_png(pycocotools.mask.decode(rles[i])[..., None]) for i in kept]
     features = {
         "image/encoded": _bytes([_png(image)]),
         "image/source_id": _bytes([str(source.image_id(index)).encode()]),

@@ -1,7 +1,6 @@
 """COCO's average precision of detected boxes and masks."""
 
 import contextlib
-import functools
 import io
 import math
 from collections.abc import Sequence
@@ -107,19 +106,15 @@ class Detections:
             UserError: when there are no masks to compare.
         """
         self._check_iou_type(iou_type)
-        found = self.results()
-        by_class = _evaluated(self._truth, found, iou_type)
-        agnostic = _evaluated(self._truth, found, iou_type, use_classes=False)
+        found, truth = self.results(), _coco(self._source.coco(masks=iou_type == "segm"))
+        by_class = _evaluated(truth, found, iou_type)
+        agnostic = _evaluated(truth, found, iou_type, use_classes=False)
         scores: dict[str, Any] = {
             **_picked(by_class.stats, STATS),
             **_picked(agnostic.stats, AGNOSTIC_STATS),
         }
         scores["by_class"] = _by_class(by_class, self._source)
         return scores
-
-    @functools.cached_property
-    def _truth(self) -> COCO:
-        return _coco(self._source.coco())
 
     def _check(
         self,

@@ -35,6 +35,9 @@ class Detection(_fitting.Task):
     def __init__(self, config: Config) -> None:
         train = self._open(config, config.train_split, config.train_annotations)
         held_out = self._open(config, config.eval_split, config.eval_annotations, train.class_names)
+        if set(held_out.class_names) > set(train.class_names):  # it may use one that train left out
+            names = held_out.class_names
+            train = self._open(config, config.train_split, config.train_annotations, names)
         super().__init__(config, train, held_out)
         outside.check_same_classes(train, held_out)
         for source in (train, held_out):
@@ -151,6 +154,7 @@ def _beside(
     corners[:, 2:] += corners[:, :2]
     classes = [source.category_ids.index(result["category_id"]) for result in results]
     masks = [result["segmentation"] for result in results if "segmentation" in result]
+    true_masks = source.masks(index) if masks else None
     return predictions.Boxes(
         image=source.image(index),
         true_boxes=objects.boxes,
@@ -158,7 +162,7 @@ def _beside(
         boxes=corners,
         classes=np.array(classes, np.int64),
         scores=np.array([result["score"] for result in results]),
-        true_masks=None if objects.masks is None or not masks else _decoded(objects.masks),
+        true_masks=None if true_masks is None else _decoded(true_masks),
         masks=_decoded(masks) if masks else None,
     )
 

@@ -29,14 +29,13 @@ class Segmentation(_fitting.Task):
     metric = "mIoU"
 
     def __init__(self, config: Config) -> None:
-        train, held_out = (
-            segmented.build(config.dataset, split=split, data_dir=config.data_dir)
-            for split in (config.train_split, config.eval_split)
+        train, held_out = segmented.build_two(
+            config.dataset, (config.train_split, config.eval_split), data_dir=config.data_dir
         )
         super().__init__(config, train, held_out)
         outside.check_same_classes(train, held_out)
-        for source in (train, held_out):
-            source.check()
+        train.check(to_learn=True)
+        held_out.check(to_learn=False)
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}

@@ -187,8 +187,5 @@ def _maps(config: Config) -> tuple[segmented.Source, segmented.Source] | None:
     if config.eval_maps_dir is None:
         return None
     has_val = (Path(config.eval_maps_dir) / _SPLITS[1]).is_dir()
-    train, held_out = (
-        segmented.build("png_maps", data_dir=config.eval_maps_dir, split=split)
-        for split in ("train", "val" if has_val else "test")
-    )
-    return train, held_out
+    splits = ("train", "val" if has_val else "test")
+    return segmented.build_two("png_maps", splits, data_dir=config.eval_maps_dir)

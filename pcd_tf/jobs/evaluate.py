@@ -96,8 +96,12 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
             "eval_split: expected other images than the probe learns from. Received: "
             f"{config.eval_split!r} for both. Give two splits."
         )
-    make = _maps if probe.IMAGES == "maps" else _images
-    train, held_out = (make(config, split) for split in (config.train_split, config.eval_split))
+    splits = (config.train_split, config.eval_split)
+    if probe.IMAGES == "maps":
+        return segmented.build_two(
+            config.dataset, splits, data_dir=config.data_dir, seed=config.seed
+        )
+    train, held_out = (_images(config, split) for split in splits)
     if probe.IMAGES == "labelled":
         if config.dataset == "synthetic":
             raise UserError(
@@ -120,7 +124,3 @@ def _images(config: Config, split: str) -> data.Source:
         split=split,
         seed=config.seed,
     )
-
-
-def _maps(config: Config, split: str) -> segmented.Source:
-    return segmented.build(config.dataset, data_dir=config.data_dir, split=split, seed=config.seed)

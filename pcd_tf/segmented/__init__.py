@@ -8,6 +8,7 @@ Example:
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
@@ -22,7 +23,7 @@ _PUBLIC = {
     "in_order": "_batches",
 }
 
-__all__ = ["build", "names", *_PUBLIC]
+__all__ = ["build", "build_two", "names", *_PUBLIC]
 
 
 def names() -> tuple[str, ...]:
@@ -30,21 +31,40 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def build(name: str, *, split: str, data_dir: str | None = None, seed: int = 0) -> "Source":
+def build(
+    name: str,
+    *,
+    split: str,
+    data_dir: str | None = None,
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+) -> "Source":
     """Opens a source of images and class maps by name.
 
     Args:
         name: one of `names()`.
         split: which part of it: "train", "val", ...
         data_dir: where its files are (png_maps, voc).
+        class_names: where they are known, such as another split's (png_maps).
         seed: which synthetic world (synthetic).
 
     Raises:
         UserError: when there is no such source, nothing in it, or an image without a map; when the
             folder or the list of the split does not exist.
     """
-    source: Source = plugins.load(__name__, name).build(split=split, data_dir=data_dir, seed=seed)
+    source: Source = plugins.load(__name__, name).build(
+        split=split, data_dir=data_dir, class_names=class_names, seed=seed
+    )
     return source
+
+
+def build_two(
+    name: str, splits: tuple[str, str], *, data_dir: str | None = None, seed: int = 0
+) -> "tuple[Source, Source]":
+    """Opens two splits as `build` does; their classes are found once, if need be in all maps."""
+    train = build(name, split=splits[0], data_dir=data_dir, seed=seed)
+    names = train.class_names
+    return train, build(name, split=splits[1], data_dir=data_dir, class_names=names, seed=seed)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf.data import python_function
+from pcd_tf.data import epochs, python_function, shuffled_indices
 from pcd_tf.segmented._source import IGNORED, Source
 
 # Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
@@ -36,25 +36,20 @@ def batches(
         a dataset of dicts: "images" uint8 (B, S, S, 3), 0 where padded; "maps" uint8 (B, S, S),
         IGNORED where padded.
     """
-    first_epoch, num_done = divmod(start_step * global_batch_size, source.num_examples)
 
-    def order(epoch: np.ndarray) -> np.ndarray:
-        return np.random.default_rng([seed, int(epoch)]).permutation(source.num_examples)
-
-    def epoch_places(epoch: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.ensure_shape(python_function(order, [epoch], tf.int64), (None,))
-        places = tf.data.Dataset.from_tensor_slices(indices).enumerate()
-        places = places.skip(tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0))
-        return places.map(lambda position, index: (epoch, position, index))
+    def records(epoch: tf.Tensor) -> tf.data.Dataset:
+        numbered = shuffled_indices(source.num_examples, seed, epoch).enumerate()
+        return numbered.map(lambda position, record: {**record, "position": position})
 
     def make(epoch: np.ndarray, position: np.ndarray, index: np.ndarray) -> _Pair:
         rng = np.random.default_rng([seed, int(epoch), int(position)])
         return _augmented(rng, *source.pair(int(index)), image_size)
 
-    def example(*place: tf.Tensor) -> dict[str, tf.Tensor]:
+    def example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        place = [record[key] for key in ("epoch", "position", "index")]
         return _typed(python_function(make, place, [tf.uint8, tf.uint8]), image_size)
 
-    examples = tf.data.Dataset.counter(first_epoch).flat_map(epoch_places)
+    examples = epochs(records, source.num_examples, start=start_step * global_batch_size)
     examples = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
 

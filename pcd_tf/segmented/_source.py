@@ -55,12 +55,15 @@ class Source(abc.ABC):
             )
         return image, classes
 
-    def check(self) -> None:  # noqa: B027 - one that makes its images has nothing to look at
+    def check(self, *, to_learn: bool) -> None:  # noqa: B027 - one made on the fly has no faults
         """Looks at what can be told of the maps before any is learnt from.
+
+        Args:
+            to_learn: whether they are learnt from, and not only scored.
 
         Raises:
             UserError: when an image and its map are of two sizes, or one of them is damaged at its
-                head; when the maps show fewer than two classes.
+                head; when the maps to learn from show fewer than two classes.
         """
 
 
@@ -92,12 +95,14 @@ class PngSource(Source):
         super().__init__(name, len(images), class_names)
         self._images, self._maps = list(images), list(maps)
 
-    def check(self) -> None:
+    def check(self, *, to_learn: bool) -> None:
         data.check_images(self.num_examples, self._check_size)
-        step = -(-self.num_examples // NUM_LOOKED_AT)
-        chosen = range(0, self.num_examples, step)
+        # At random, as the maps at regular steps may all be of one kind.
+        chosen = np.random.default_rng(0).permutation(self.num_examples)[:NUM_LOOKED_AT].tolist()
         found = data.in_threads(self._ids, chosen, "class maps", num_threads=NUM_THREADS)
-        _check_ids(set().union(*found), self.class_names, f"{len(found)} maps of {self.name}")
+        is_sure = len(found) == self.num_examples or len(self.class_names) < 2
+        where = f"{len(found)} maps of {self.name}"
+        _check_ids(set().union(*found), self.class_names, where, refuse=to_learn and is_sure)
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
         return np.asarray(data.decode(self._images[index]))
@@ -139,7 +144,7 @@ def _occurring(ids: npt.NDArray[np.uint8]) -> set[int]:
     return {id_ for id_, count in enumerate(counts) if count}
 
 
-def _check_ids(ids: set[int], class_names: Sequence[str], where: str) -> None:
+def _check_ids(ids: set[int], class_names: Sequence[str], where: str, *, refuse: bool) -> None:
     """Refuses maps with nothing to tell apart, and warns of classes that none of them shows."""
     absent = [name for id_, name in enumerate(class_names) if id_ not in ids]
     asked = ""
@@ -148,7 +153,7 @@ def _check_ids(ids: set[int], class_names: Sequence[str], where: str) -> None:
             f" {IGNORED} is left out of training and scores. Is it the foreground here? Then write "
             f"its class's id in its place (in NumPy: ids[ids == {IGNORED}] = 1)."
         )
-    if len(ids - {IGNORED}) < 2:
+    if refuse and len(ids - {IGNORED}) < 2:
         raise UserError(
             f"Expected two classes or more in {where}. Received: the ids "
             f"{', '.join(map(str, sorted(ids)))} alone.{asked}"

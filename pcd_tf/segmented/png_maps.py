@@ -1,5 +1,6 @@
 """`--dataset=png_maps`: DATA/SPLIT/NAME.jpg with its classes in DATA/SPLIT_sem/NAME.png."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ from pcd_tf.errors import UserError
 from pcd_tf.segmented import _source
 
 
-def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
+def build(
+    *, data_dir: str | None, split: str, class_names: Sequence[str] = (), **_: object
+) -> _source.Source:
     """Opens a split of a directory.
 
-    Names of classes are read from DATA/classes.txt, one a line, that of id 0 first. Without it they
-    are numbers, as many as the maps of all splits hold, so that splits agree.
+    Names of classes that are not given are read from DATA/classes.txt, one a line, that of id 0
+    first. Without it they are numbers, as many as the maps of all splits hold, so that splits
+    agree.
 
     Raises:
         UserError: when the directory, or a folder of the split, does not exist; when there is no
@@ -33,7 +37,7 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
         path for path in images_folder.glob("[!.]*") if path.suffix.lower() in data.SUFFIXES
     )
     maps = [maps_folder / f"{path.stem}.png" for path in images]
-    return _source.PngSource(str(images_folder), images, maps, _class_names(root))
+    return _source.PngSource(str(images_folder), images, maps, class_names or _class_names(root))
 
 
 def _class_names(root: Path) -> list[str]:

@@ -43,7 +43,7 @@ class Rectangles(Source):
     def objects(self, index):
         boxes = np.array(self._images[index][2], np.float32).reshape(-1, 4)
         labels = np.arange(len(boxes))
-        return Objects(boxes, labels, np.isin(labels, self._crowd), None)
+        return Objects(boxes, labels, np.isin(labels, self._crowd))
 
     def image_name(self, index):
         return f"rectangle {index}"
@@ -197,7 +197,7 @@ def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name):
         np.testing.assert_allclose(boxes, objects.boxes)
         labels = [source.category_ids.index(a["category_id"]) for a in its]
         assert labels == objects.labels.tolist()
-        for annotation, mask in zip(its, objects.masks or (), strict=source.has_masks):
+        for annotation, mask in zip(its, source.masks(index) or (), strict=source.has_masks):
             assert annotation["area"] == coco_mask.area(mask)
             assert annotation["segmentation"] == mask
 

@@ -74,6 +74,22 @@ def test_corners_are_asked_about_by_each_of_their_signs():
         check(corners(inside), 0.7 * area(inside), polygons(inside))
 
 
+def test_a_few_masks_that_happen_to_fill_what_corners_would_are_no_sign():
+    given = np.array([[0, 0, 640, 480]] * 10 + [[38, 0, 580, 480]] * 2, np.float64)
+    areas = area(given)
+    areas[10:] = (given[10:, 2] - given[10:, 0]) * given[10:, 3]
+    check(given, areas)
+
+
+def test_polygons_tell_widths_from_corners_whatever_the_areas():
+    inside = 0.45 * boxes(200)
+    given = inside[(corners(inside)[:, 2:] > 2 * inside[:, :2]).all(axis=1)]  # fit as corners, too
+    areas = np.prod(given[:, 2:] - given[:, :2], axis=1)
+    with pytest.raises(UserError, match="disagree with their area"):
+        check(given, areas)
+    check(given, areas, polygons(given))
+
+
 def test_boxes_of_other_units_or_images_are_asked_about():
     with pytest.raises(UserError, match="Received: 40, all within 0..1. Multiply them"):
         check(boxes() / np.tile(SIZE, 2))

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pcd_tf import annotated
+from pcd_tf.annotated import _segmentation
 from pcd_tf.errors import UserError
 from pcd_tf.evaluation.detection import Detections
 from tests.annotated.coco_files import content, write
@@ -32,7 +34,7 @@ def test_a_file_is_read_as_written(tmp_path):
     objects = source.objects(0)
     np.testing.assert_array_equal(objects.boxes, [[2, 3, 12, 9], [20, 5, 28, 13]])
     assert objects.labels.tolist() == [1, 0]
-    assert objects.masks is None
+    assert source.masks(0) is None
     assert not source.has_masks
     empty = source.objects(1)
     assert empty.boxes.shape == (0, 4)
@@ -93,7 +95,7 @@ def test_the_three_ways_to_write_a_mask_are_one(tmp_path):
     ]
     source = build(tmp_path, written)
     assert source.has_masks
-    for found in source.objects(0).masks:
+    for found in source.masks(0):
         np.testing.assert_array_equal(coco_mask.decode(found), mask)
     json.dumps(source.coco())
 
@@ -186,7 +188,8 @@ def test_what_is_unambiguous_is_taken(tmp_path):
         ),
         ("images", [content()["images"][0] | {"file_name": "../a.png"}], "inside .*'../a.png'"),
         ("images", [content()["images"][0] | {"file_name": "/etc/a.png"}], "inside .*'/etc/a.png'"),
-        ("images", [content()["images"][0] | {"file_name": "\x1b[2J"}], r"inside .*'\\x1b\[2J'"),
+        ("images", [content()["images"][0] | {"file_name": "\x1b[2J"}], r"are missing: \[2J\."),
+        ("images", [content()["images"][0] | {"file_name": "a\0"}], r"inside .*'a\\x00'"),
         ("images", [content()["images"][0] | {"file_name": "a" * 999}], "are missing: aaaa"),
         ("categories", [], "categories: expected a list of length >= 1"),
         ("categories", {"3": "cat"}, "categories: expected a list, received an object"),
@@ -246,10 +249,23 @@ def test_an_odd_mask_stops_only_what_needs_masks(tmp_path, segmentation, fault):
     source = build(tmp_path, written)
     assert not source.has_masks
     assert re.fullmatch(rf"{PATH}.segmentation{fault}.*", source.mask_fault)
-    assert source.objects(0).masks is None
+    assert source.masks(0) is None
     assert len(source.objects(0).boxes) == 2
     with pytest.raises(UserError, match=rf"Expected masks .* Received: {PATH}.segmentation"):
         Detections(source).scores("segm")
+
+
+def test_masks_are_looked_at_when_they_are_asked_for(tmp_path, monkeypatch):
+    looked_at: list[object] = []
+    monkeypatch.setattr(_segmentation, "fault", lambda *given: looked_at.append(given))
+    source = build(tmp_path, content())
+    assert source.counts["num_objects"] == 2
+    assert math.isfinite(Detections(source).scores()["AP"])
+    assert not looked_at
+    assert source.has_masks
+    assert len(looked_at) == 2
+    assert source.masks(0) is not None
+    assert len(looked_at) == 2
 
 
 def test_a_long_outline_that_is_the_image_s_is_taken(tmp_path):
@@ -259,7 +275,7 @@ def test_a_long_outline_that_is_the_image_s_is_taken(tmp_path):
         annotation["segmentation"] = [comb, [-3, -3, 50, -3, 50, 40]]  # and one at the border
     source = build(tmp_path, written)
     assert source.has_masks, source.mask_fault
-    assert coco_mask.decode(source.objects(0).masks[0]).shape == (30, 40)
+    assert coco_mask.decode(source.masks(0)[0]).shape == (30, 40)
 
 
 def test_a_class_that_stands_above_others_is_left_out_with_a_word(tmp_path, caplog):
@@ -275,6 +291,22 @@ def test_a_class_that_stands_above_others_is_left_out_with_a_word(tmp_path, capl
     same = [{"id": 0, "name": "cat"}, {"id": 3, "name": "cat", "supercategory": "cat"}]
     written |= {"categories": same, "annotations": content()["annotations"][1:]}
     assert build(tmp_path, written).category_ids == (3,)
+
+
+def test_a_class_above_others_stays_where_another_split_has_objects_of_it(tmp_path):
+    written = content()
+    above = {"id": 0, "name": "animals", "supercategory": "none"}
+    written["categories"] = [
+        above,
+        *({**c, "supercategory": "animals"} for c in written["categories"]),
+    ]
+    assert build(tmp_path, written).class_names == ("cat", "dog")
+    asked = ("animals", "cat", "dog")
+    assert build(tmp_path, written, class_names=asked).class_names == asked
+    above["name"] = "dog"  # of two with one name, one is a class
+    for category in written["categories"][1:]:
+        category["supercategory"] = "dog"
+    assert build(tmp_path, written, class_names=("dog", "cat")).category_ids == (5, 3)
 
 
 def test_names_of_classes_are_harmless(tmp_path):
@@ -324,8 +356,8 @@ def test_photographs_and_nuclei(shared_images):
     assert nuclei.has_masks
     for index in range(10):
         objects = nuclei.objects(index)
-        assert objects.masks is not None
-        xywh = coco_mask.toBbox(list(objects.masks))
+        masks = list(nuclei.masks(index) or ())
+        xywh = coco_mask.toBbox(masks)
         np.testing.assert_array_equal(objects.boxes[:, :2], xywh[:, :2])
         np.testing.assert_array_equal(objects.boxes[:, 2:], xywh[:, :2] + xywh[:, 2:])
-        np.testing.assert_array_equal(objects.measured_areas(), coco_mask.area(list(objects.masks)))
+        np.testing.assert_array_equal(nuclei.areas(index), coco_mask.area(masks))

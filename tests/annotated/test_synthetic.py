@@ -11,10 +11,9 @@ def test_masks_are_exactly_what_is_visible_and_boxes_fit_them():
     source = AnnotatedSyntheticSource(3, split="val", num_examples=4)
     world = SyntheticSource(3, split="val")
     for index in range(4):
-        objects = source.objects(index)
-        assert objects.masks is not None
+        objects, masks = source.objects(index), source.masks(index)
         semantic_map = np.zeros(source.size(index), np.uint8)
-        for label, box, encoded in zip(objects.labels, objects.boxes, objects.masks, strict=True):
+        for label, box, encoded in zip(objects.labels, objects.boxes, masks, strict=True):
             mask = coco_mask.decode(encoded).astype(bool)
             assert not semantic_map[mask].any()  # no pixel shows two objects
             semantic_map[mask] = label + 1

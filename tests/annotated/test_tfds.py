@@ -73,6 +73,19 @@ class ToyBare(ToyObjects):
         yield 0, {"image": picture(0)}
 
 
+class ToyTurned(ToyDifficult):
+    """A picture that lies on its side in the file."""
+
+    def _generate_examples(self):
+        box = features.BBox(ymin=0.25, xmin=0.1, ymax=1.0, xmax=0.6)
+        file, exif = io.BytesIO(), Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (20, 10)).save(file, "JPEG", exif=exif)
+        file.seek(0)
+        objects = [{"bbox": box, "label": 0, "is_difficult": False}]
+        yield 0, {"image": file, "objects": objects}
+
+
 def picture(i):
     file = io.BytesIO()
     Image.new("RGB", (20, 16), (10 * i, 0, 0)).save(file, "PNG")
@@ -128,6 +141,13 @@ def test_names_of_voc(data_dir):
     assert source.objects(0).crowd.tolist() == [False, True]
     assert source.objects(0).areas is None
     assert source.image_id(0) == 1
+
+
+def test_boxes_of_a_turned_picture_are_on_the_upright_one(tmp_path):
+    ToyTurned(data_dir=tmp_path).download_and_prepare()
+    source = build(str(tmp_path), "toy_turned")
+    assert source.size(0) == source.image(0).shape[:2] == (20, 10)
+    np.testing.assert_allclose(source.objects(0).boxes, [[1, 5, 6, 20]], rtol=1e-6)
 
 
 def test_what_cannot_be_used_is_named(data_dir, tmp_path):

@@ -68,13 +68,16 @@ class Rectangles(annotated.Source):
 
     def objects(self, index):
         boxes = np.array([[4, 6, 14, 26], [20 + index, 10, 44, 22], [0, 0, 9, 9]], np.float32)
-        rles = tuple(masks.paste(np.ones((3, 28, 28)), boxes, SIZES[index]))
         return annotated.Objects(
             boxes=boxes,
             labels=np.array([0, 1, 1]),
             crowd=np.array([False, False, True]),
-            masks=rles if self.has_masks else None,
         )
+
+    def masks(self, index):
+        boxes = self.objects(index).boxes
+        rles = tuple(masks.paste(np.ones((3, 28, 28)), boxes, SIZES[index]))
+        return rles if self.has_masks else None
 
     def image_name(self, index):
         return f"{index}.png"
@@ -149,7 +152,9 @@ def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
         np.testing.assert_array_equal(found["groundtruth_classes"], [1, 2])  # 0: the background
         boxes = found["groundtruth_boxes"] * [height, width, height, width]
         np.testing.assert_allclose(boxes[:, [1, 0, 3, 2]], objects.boxes[:2], atol=1e-4)
-        for mask, rle in zip(found["groundtruth_instance_masks"], objects.masks, strict=False):
+        for mask, rle in zip(
+            found["groundtruth_instance_masks"], source.masks(index), strict=False
+        ):
             again = pycocotools.mask.encode(np.asfortranarray(mask, np.uint8))
             assert again["counts"].decode() == rle["counts"]
         assert not found["groundtruth_is_crowd"].any()

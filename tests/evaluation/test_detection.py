@@ -57,8 +57,10 @@ class Toy(Source):
             boxes=np.array(boxes, np.float32).reshape(-1, 4),
             labels=labels,
             crowd=np.isin(labels, self._crowd),
-            masks=tuple(map(rle, boxes)) if self.has_masks else None,
         )
+
+    def masks(self, index):
+        return tuple(rle(box) for box, _ in self._on[index]) if self.has_masks else None
 
     def image_id(self, index):
         return 500 + index

@@ -238,6 +238,28 @@ def test_images_without_any_object_are_nothing_to_learn_from(tmp_path, boxes, st
         finetune.run(dataclasses.replace(asked, train_annotations=str(path)))
 
 
+@pytest.mark.parametrize("using", ["train", "val"])
+def test_splits_of_the_same_categories_have_the_same_classes(tmp_path, boxes, student, using):
+    """Of a class that stands above the other one, only one split has an object."""
+    folder = tmp_path / "boxes"
+    shutil.copytree(boxes, folder)
+    for split in ("train", "val"):
+        path = folder / f"instances_{split}.json"
+        content = json.loads(path.read_text())
+        content["categories"] = [
+            {"id": 0, "name": "shapes", "supercategory": "none"},
+            {"id": 7, "name": "square", "supercategory": "shapes"},
+        ]
+        if split == using:
+            content["annotations"][0]["category_id"] = 0
+        path.write_text(json.dumps(content))
+    changes = {"model": "retinanet", "dataset": "coco_json"}
+    task = Detection(config(tmp_path / "run", str(folder), student, **changes))
+    assert set(task.train.class_names) == {"shapes", "square"}
+    assert task.train.class_names == task.held_out.class_names
+    assert task.train.category_ids == task.held_out.category_ids
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_damaged_image_is_named_whichever_split_it_is_in(tmp_path, maps, student, split):
     """One whose head is whole, so that it shows when it is decoded: while training, or after."""

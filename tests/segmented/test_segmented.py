@@ -1,6 +1,7 @@
 """Images with class maps: the layouts, their errors, and batches that depend on the step alone."""
 
 import os
+import shutil
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from pcd_tf import segmented
 from pcd_tf.errors import UserError
+from pcd_tf.segmented import _source, png_maps
 
 
 @pytest.fixture
@@ -36,6 +38,20 @@ def test_class_names_are_numbers_or_those_of_the_file(folder):
     assert source(folder).class_names == ("0", "1", "2")
     (folder / "classes.txt").write_text("rest\ncat\ndog\n")
     assert source(folder).class_names == ("rest", "cat", "dog")
+
+
+def test_the_maps_of_two_splits_are_searched_for_classes_once(folder, monkeypatch):
+    read, largest_id = [], png_maps._largest_id
+
+    def counted(path):
+        read.append(path)
+        return largest_id(path)
+
+    monkeypatch.setattr(png_maps, "_largest_id", counted)
+    train, val = segmented.build_two("png_maps", ("train", "val"), data_dir=str(folder))
+    assert train.class_names == val.class_names == ("0", "1", "2")
+    assert (train.name, val.name) == (str(folder / "train"), str(folder / "val"))
+    assert len(read) == len(set(read)) == 6
 
 
 def test_batches_show_each_image_once_an_epoch_with_its_own_classes(folder):
@@ -135,24 +151,57 @@ def test_masks_of_0_and_255_are_asked_about(folder, names):
         (folder / "classes.txt").write_text(names)
     message = r"two classes or more in 3 maps of .*train. Received: the ids 0, 255 alone. 255 is .*"
     with pytest.raises(UserError, match=message + r"Is it the foreground here\? Then write .*= 1"):
-        source(folder).check()
+        source(folder).check(to_learn=True)
 
 
 def test_a_single_class_is_nothing_to_tell_apart(folder):
     write_maps(folder, 0)
     with pytest.raises(UserError, match="Received: the ids 0 alone.$"):
-        source(folder).check()
+        source(folder).check(to_learn=True)
+
+
+def test_a_single_class_of_what_is_only_scored_is_told(folder, caplog):
+    (folder / "classes.txt").write_text("rest\ncat\ndog\n")
+    write_maps(folder, 0)
+    source(folder).check(to_learn=False)
+    assert "3 maps of" in caplog.text
+    assert "none shows 2 of the 3 classes: cat, dog." in caplog.text
+
+
+def test_a_single_class_of_some_of_the_maps_is_told(folder, caplog, monkeypatch):
+    monkeypatch.setattr(_source, "NUM_LOOKED_AT", 2)
+    (folder / "classes.txt").write_text("rest\ncat\ndog\n")
+    write_maps(folder, 0)
+    source(folder).check(to_learn=True)
+    assert "2 maps of" in caplog.text
+    (folder / "classes.txt").unlink()  # then all were read, for their largest id
+    with pytest.raises(UserError, match="Received: the ids 0 alone.$"):
+        source(folder).check(to_learn=True)
+
+
+def test_the_maps_that_are_looked_at_are_at_no_regular_steps(folder, caplog, monkeypatch):
+    monkeypatch.setattr(_source, "NUM_LOOKED_AT", 20)
+    (folder / "classes.txt").write_text("rest\ncat\n")
+    names = [f"{number:02}.png" for number in range(60)]
+    for number, name in enumerate(names):
+        shutil.copy(folder / "train" / "0.png", folder / "train" / name)
+        ids = np.full((40, 60), number % 3 > 0, np.uint8)  # every third shows another class
+        Image.fromarray(ids).save(folder / "train_sem" / name)
+    for number in range(3):
+        (folder / "train" / f"{number}.png").unlink()
+    source(folder).check(to_learn=True)
+    assert "none shows" not in caplog.text
 
 
 @pytest.mark.parametrize(("ids", "asked"), [((0, 2), False), ((0, 2, 255), True)])
 def test_classes_that_no_map_shows_are_named(folder, caplog, ids, asked):
     write_maps(folder, *ids)
-    source(folder).check()
+    source(folder).check(to_learn=True)
     assert "none shows 1 of the 3 classes: 1." in caplog.text
     assert ("Is it the foreground here?" in caplog.text) == asked
     caplog.clear()
     write_maps(folder, 0, 1, 2, 255)
-    source(folder).check()
+    source(folder).check(to_learn=True)
     assert not caplog.text
 
 
@@ -194,14 +243,14 @@ def test_an_image_and_its_map_are_of_one_size(folder):
     with pytest.raises(
         UserError, match="train/0.png to be 60 x 40 .*train_sem/0.png says.* 60 x 41"
     ):
-        whole.check()
+        whole.check(to_learn=True)
     with pytest.raises(UserError, match=r"\(41, 60\) and \(40, 60\) .* of 0.png in .*train"):
         whole.pair(0)
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(folder / "train" / "0.png", exif=exif)
     with pytest.raises(UserError, match="made on the unturned picture"):
-        source(folder).check()
+        source(folder).check(to_learn=True)
 
 
 def test_a_map_of_too_many_pixels_is_refused_at_its_head(folder):
