@@ -99,8 +99,9 @@ class AnnotatedTfdsSource(Source):
         return super().image_id(index)
 
     def _upright_size(self, index: int) -> tuple[int, int]:
-        height, width, _ = self.image(index).shape
-        return height, width
+        return data.size_of(
+            self._example(index)["image"], name=f"{self.image_name(index)} of {self.name}"
+        )
 
     def _boxes(self, index: int) -> np.ndarray:
         """Gives the boxes as annotated, float64 (n, 4), x1, y1, x2, y2 in pixels."""

@@ -1,11 +1,12 @@
 """The sizes that image files state at their heads, read before any is decoded."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
@@ -22,36 +23,42 @@ _T = TypeVar("_T")
 
 
 @contextlib.contextmanager
-def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
-    """Opens an image file, whose pixels are decoded when they are asked for.
+def open_image(
+    encoded: Path | bytes, formats: tuple[str, ...] = FORMATS, *, name: str = ""
+) -> Iterator[Image.Image]:
+    """Opens an image file, or a file's bytes; its pixels are decoded when they are asked for.
+
+    Args:
+        encoded: a path, or the bytes of a file.
+        formats: Pillow's names of those that are tried.
+        name: what to call the image in an error; default: the path.
 
     Raises:
         DecodeError: when the file is missing or no image, also while it is used; names it.
     """
+    if not name:
+        name = f"{len(encoded)} bytes" if isinstance(encoded, bytes) else str(encoded)
     try:
-        with (
-            files.patiently(lambda: files.opened(path), path) as file,
-            Image.open(file, formats=formats) as image,
-        ):
+        with _opened(encoded) as file, Image.open(file, formats=formats) as image:
             yield image
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise DecodeError(
-            f"Cannot decode {path}: it has more pixels than --max_pixels allows. If it is to be "
+            f"Cannot decode {name}: it has more pixels than --max_pixels allows. If it is to be "
             "read, raise that."
         ) from error
     except _DAMAGED as error:
-        raise DecodeError(f"Cannot decode {path}: {type(error).__name__}: {error}") from error
+        raise DecodeError(f"Cannot decode {name}: {type(error).__name__}: {error}") from error
 
 
-def size_of(path: Path) -> tuple[int, int]:
+def size_of(encoded: Path | bytes, *, name: str = "") -> tuple[int, int]:
     """Reads the height and width of an image as `decode` gives it, upright, in pixels.
 
     Raises:
         DecodeError: when the file is missing or no image.
     """
-    (height, width), is_turned = _stored(path)
+    (height, width), is_turned = _stored(encoded, name)
     return (width, height) if is_turned else (height, width)
 
 
@@ -106,9 +113,15 @@ def in_threads(
         )
 
 
-def _stored(path: Path) -> tuple[tuple[int, int], bool]:
+def _opened(encoded: Path | bytes) -> BinaryIO:
+    if isinstance(encoded, bytes):
+        return io.BytesIO(encoded)
+    return files.patiently(lambda: files.opened(encoded), encoded)
+
+
+def _stored(encoded: Path | bytes, name: str = "") -> tuple[tuple[int, int], bool]:
     """Reads height and width as they lie in the file, and whether upright swaps them."""
-    with open_image(path) as image:
+    with open_image(encoded, name=name) as image:
         # A PNG's own `getexif` decodes it, to find what stands behind the pixels.
         is_turned = image.format != "TIFF" and _orientation(image, load=False) >= _FIRST_TURNED
         return (image.height, image.width), is_turned  # Pillow opens a TIFF upright
