@@ -189,7 +189,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
     whole = results.read_text()
     for damaged in ("", "[1]", whole.replace('"sha256": "', '"sha256": 1, "x": "'), "\0" * 100):
         results.write_text(damaged)
-        with pytest.raises(UserError, match=r"Expected the results\.json of a run"):
+        with pytest.raises(UserError, match=r"scores of a fine-tuning run.*results\.json .*Remove"):
             compare.run(settings)
     results.write_text(whole)
     with pytest.raises(ValueError, match="with other learning_rate. Name another --workdir"):
