@@ -115,12 +115,10 @@ def _one(config: Config, name: str, seed: int, folder: Path, init: inits.Init) -
         finetune.run(FinetuneConfig(**chosen))
         keras.backend.clear_session()
         gc.collect()
-    about = {
-        "what": "the scores of a fine-tuning run",
-        "remedy": f"It is damaged. Remove {folder}: the same command then trains it again.",
-    }
-    content = records.read(results, dict[str, Any], **about)
-    result = records.convert(content, _Result, origin=results, **about)
+    what = "the scores of a fine-tuning run"
+    remedy = f"It is damaged. Remove {folder}: the same command then trains it again."
+    content = records.read(results, dict[str, Any], what=what, remedy=remedy)
+    result = records.convert(content, _Result, what=what, origin=results, remedy=remedy)
     stored = run_config.read(folder)
     settings = stored.settings
     different = [
