@@ -6,11 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import outside, segmented, segmenters
+from pcd_tf import segmented, segmenters
 from pcd_tf.configs.finetune import Config
 from pcd_tf.evaluation.segmentation import ConfusionMatrix
 from pcd_tf.inits import Init
 from pcd_tf.jobs import _fitting
+from pcd_tf.jobs._maps import open_maps
 from pcd_tf.training import predictions
 
 _NUM_SHOWN = 8  # images of a picture
@@ -29,14 +30,8 @@ class Segmentation(_fitting.Task):
     metric = "mIoU"
 
     def __init__(self, config: Config) -> None:
-        train, held_out = (
-            segmented.build(config.dataset, split=split, data_dir=config.data_dir)
-            for split in (config.train_split, config.eval_split)
-        )
-        super().__init__(config, train, held_out)
-        outside.check_same_classes(train, held_out)
-        for source in (train, held_out):
-            source.check()
+        splits = (config.train_split, config.eval_split)
+        super().__init__(config, *open_maps(config.dataset, splits, data_dir=config.data_dir))
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}

@@ -11,6 +11,7 @@ import keras
 from pcd_tf import __version__, atomic, data, inits, probes, segmented
 from pcd_tf.configs.evaluate import Config
 from pcd_tf.errors import UserError
+from pcd_tf.jobs._maps import open_maps
 from pcd_tf.training import devices
 
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn")
@@ -69,6 +70,11 @@ def run(config: Config) -> dict[str, float]:
             "normalisation": init.normalisation,
             "num_train": None if train is None else train.num_examples,
             "num_eval": held_out.num_examples,
+            "left_out": {
+                source.name: source.left_out
+                for source in (train, held_out)
+                if isinstance(source, data.Source)
+            },
             "versions": {name: metadata.version(name) for name in _PACKAGES}
             | {"pcd_tf": __version__},
         }
@@ -96,8 +102,10 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
             "eval_split: expected other images than the probe learns from. Received: "
             f"{config.eval_split!r} for both. Give two splits."
         )
-    make = _maps if probe.IMAGES == "maps" else _images
-    train, held_out = (make(config, split) for split in (config.train_split, config.eval_split))
+    splits = (config.train_split, config.eval_split)
+    if probe.IMAGES == "maps":
+        return open_maps(config.dataset, splits, data_dir=config.data_dir, seed=config.seed)
+    train, held_out = (_images(config, split) for split in splits)
     if probe.IMAGES == "labelled":
         if config.dataset == "synthetic":
             raise UserError(
@@ -120,7 +128,3 @@ def _images(config: Config, split: str) -> data.Source:
         split=split,
         seed=config.seed,
     )
-
-
-def _maps(config: Config, split: str) -> segmented.Source:
-    return segmented.build(config.dataset, data_dir=config.data_dir, split=split, seed=config.seed)
