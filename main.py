@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import flags
-from pcd_tf import errors
+from pcd_tf import errors, run_config
 from pcd_tf.training import interrupts
 
 BUG = 1
@@ -109,7 +109,7 @@ def _bug(error: Exception, workdir: str | None) -> str:
     """Keeps the traceback of a bug in a file, and says where."""
     trace = traceback.TracebackException.from_exception(error)
     summary = f"{type(error).__name__}: {trace}".partition("\n")[0][:200]
-    name = f"pcd-tf-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    name = f"{run_config.ERRORS}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for folder in _places(workdir):
         try:
             text = "".join(trace.format())
@@ -122,7 +122,7 @@ def _bug(error: Exception, workdir: str | None) -> str:
 
 def _places(workdir: str | None) -> Iterator[Path]:
     # A directory that is no run yet has to stay empty, or the next run is refused there.
-    if workdir and (Path(workdir) / "config.json").is_file():
+    if workdir and (Path(workdir) / run_config.NAME).is_file():
         yield Path(workdir)
     with contextlib.suppress(OSError):  # where there is no directory for temporary files
         yield Path(tempfile.gettempdir())

@@ -1,7 +1,7 @@
 """What a job is to the command line, and how a Config becomes flags and flags a Config."""
 
 import dataclasses
-import math
+import itertools
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,18 +84,11 @@ def _whole_number(text: Any) -> int:
         raise
 
 
-def _finite_number(text: Any) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"Expected a finite number. Received: {text!r}.")
-    return number
-
-
 _EXACT = 2**53  # below, a float holds every whole number
 _READERS: dict[type, Callable[[Any], Any]] = {
     bool: flags.BooleanParser().parse,
     int: _whole_number,
-    float: _finite_number,
+    float: float,
     str: str,
 }
 
@@ -141,10 +134,12 @@ def _refuse(
 
 def _hint(word: str, words: Sequence[str], booleans: Sequence[str]) -> str:
     """Says how to write the flag before a stray word, if that is a part of it."""
-    before = words[words.index(word) - 1] if words[0] != word else ""
-    name, equals, _ = before.lstrip("-").partition("=")
-    if name in booleans and not equals:
-        return f" Write --{name} or --no{name}, --{name}=true or --{name}=false."
-    if before.startswith("-") and equals:
-        return f" A value with spaces is put in quotes: {shlex.quote(f'{before} {word}')}."
+    for before, after in itertools.pairwise(words):
+        name, equals, _ = before.lstrip("-").partition("=")
+        if after != word or not before.startswith("-"):
+            continue
+        if equals:
+            return f" A value with spaces is put in quotes: {shlex.quote(f'{before} {word}')}."
+        if name in booleans:
+            return f" Write --{name} or --no{name}, --{name}=true or --{name}=false."
     return ""

@@ -67,13 +67,12 @@ def refuse_occupied(path: str | os.PathLike[str], *, overwrite: bool = False) ->
 
 def _replace(target: Path, new: Path, aside: Path) -> None:
     """Renames `new` to `target`, moving what stands there aside, and back when that fails."""
-    occupied = target.exists()
-    if occupied:
-        target.rename(aside)
     try:
+        if target.exists():
+            target.rename(aside)
         new.rename(target)
-    except OSError:
-        if occupied:
+    except BaseException:  # a signal may come between the two
+        if aside.exists() and not target.exists():
             aside.rename(target)
         raise
 

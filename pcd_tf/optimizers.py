@@ -43,8 +43,7 @@ class SGD(keras.optimizers.Optimizer):
     Args:
         learning_rate: float, schedule or callable.
         momentum: share of the momentum that is kept, in [0, 1).
-        weight_decay: L2 coefficient, part of the gradient. `exclude_from_weight_decay` is
-            respected too.
+        weight_decay: L2 coefficient, part of the gradient.
         name: name of the optimizer.
         **kwargs: those of `keras.optimizers.Optimizer`, such as `clipnorm`.
 
@@ -56,6 +55,10 @@ class SGD(keras.optimizers.Optimizer):
         >>> keras.ops.convert_to_numpy(w).tolist()  # 1 - 0.1 * (2 + 0.5 * 1)
         [[0.75]]
     """
+
+    # A variable of the optimizer and nothing else, so that checkpoints of Keras's SGD do not fit:
+    # its momentum sums up steps, and would be taken for gradients.
+    _MARK: str | None = "sums_up_gradients"
 
     def __init__(
         self,
@@ -71,14 +74,17 @@ class SGD(keras.optimizers.Optimizer):
             raise ValueError(
                 f"`weight_decay` must be 0 (none) or more. Received: weight_decay={weight_decay}."
             )
-        super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+        super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
+        self.kernel_decay = weight_decay  # by `weight_decay` Keras would shrink all weights
 
     def build(self, variables: list[Any]) -> None:
         """Makes one momentum for each variable."""
         if self.built:
             return
         super().build(variables)
+        if self._MARK is not None:
+            self.add_variable((), name=self._MARK)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -87,9 +93,7 @@ class SGD(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, "float32")
         if is_regularised(self._trainable_variables[index]):  # `variable` may be TensorFlow's own
             weight = ops.cast(variable, "float32")
-            if self._use_weight_decay(variable):
-                gradient = gradient + self.weight_decay * weight
-            gradient = self._scaled(gradient, weight)
+            gradient = self._scaled(gradient + self.kernel_decay * weight, weight)
         slot = self.momentums[index]
         momentum = self.momentum * ops.cast(slot, "float32") + gradient
         self.assign(slot, ops.cast(momentum, slot.dtype))
@@ -101,12 +105,9 @@ class SGD(keras.optimizers.Optimizer):
         del weight
         return gradient
 
-    def _apply_weight_decay(self, variables: list[Any]) -> None:
-        """Does nothing: Keras would shrink the weights here, the decay is in the gradient."""
-
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
-        config.update(momentum=self.momentum)
+        config.update(momentum=self.momentum, weight_decay=self.kernel_decay)
         return config
 
 
@@ -131,7 +132,6 @@ class LARS(SGD):
         learning_rate: float, schedule or callable. Large: the trust ratio makes steps small.
         momentum: share of the momentum that is kept, in [0, 1). Default of MoCo v3.
         weight_decay: L2 coefficient, part of the gradient. PCD has 1e-5, MoCo v3 1e-6.
-            `exclude_from_weight_decay` is respected.
         trust_coefficient: relative length of a step at rate 1. Default of MoCo v3.
         name: name of the optimizer.
         **kwargs: those of `keras.optimizers.Optimizer`, such as `clipnorm`.
@@ -144,6 +144,8 @@ class LARS(SGD):
         >>> keras.ops.convert_to_numpy(w).tolist()  # 1 * 0.001 * |w| = 0.005 along the gradient
         [[2.994999885559082, 4.0]]
     """
+
+    _MARK = None  # Keras has no LARS, and checkpoints of earlier releases still fit
 
     def __init__(
         self,

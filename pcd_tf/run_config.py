@@ -11,6 +11,7 @@ from pcd_tf.errors import UserError
 
 NAME = "config.json"
 LOCK = ".lock"  # see `pcd_tf.training.lock`
+ERRORS = "pcd-tf-error-"  # how the names of tracebacks begin that main.py leaves there
 
 WHAT = f"the {NAME} of a run"
 REMEDY = "It is damaged or of something else: name another directory."

@@ -93,9 +93,12 @@ class Setting:
 
     def expanded(self, value: Any) -> Any:
         """Puts the home directory in the place of the `~` that a path begins with."""
-        if self.unit not in PATHS or not isinstance(value, str) or "~" not in value:
-            return value  # as it is: the name of one directory may hold a comma and a space
-        return ",".join(_at_home(path) for path in self._parts(value))
+        if self.unit not in PATHS or not isinstance(value, str):
+            return value
+        parts = self._parts(value)
+        if not any(part.startswith("~") for part in parts):
+            return value  # as it is, with the spaces that a name may begin with
+        return ",".join(map(_at_home, parts))
 
     def problem(self, value: object) -> str | None:
         """Says what is wrong with a value, in one line; None when nothing is."""
@@ -111,7 +114,8 @@ class Setting:
         return f"{text} {reason}".rstrip()
 
     def _parts(self, value: str) -> list[str]:
-        if not self.unit.startswith("list of "):
+        # The name of one directory may hold a comma.
+        if not self.unit.startswith("list of ") or os.path.exists(value):  # noqa: PTH110 - any text
             return [value]
         return [part.strip() for part in value.split(",")]
 

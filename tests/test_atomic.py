@@ -54,6 +54,27 @@ def test_an_error_while_overwriting_keeps_the_old(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["x", "x/old"]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_signal_while_the_old_is_replaced_loses_neither(tmp_path, monkeypatch, number):
+    """It comes behind the first renaming, which moves the old aside, or the second."""
+    rename, renamed = Path.rename, []
+
+    def renaming(self, target):
+        renamed.append(rename(self, target))
+        if len(renamed) == number:
+            raise KeyboardInterrupt
+
+    old(tmp_path / "x")
+    monkeypatch.setattr(Path, "rename", renaming)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        atomic.directory(tmp_path / "x", overwrite=True) as folder,
+    ):
+        (folder / "new").touch()
+    expected = ["x", "x/old" if number == 1 else "x/new"]
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == expected
+
+
 def test_what_another_writes_meanwhile_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match="holds something"), atomic.directory(tmp_path / "x"):
         old(tmp_path / "x")

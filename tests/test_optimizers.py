@@ -200,16 +200,6 @@ def test_decay_counts_in_the_gradients_norm() -> None:
         np.testing.assert_allclose(keras.ops.convert_to_numpy(w), 1 - 0.001, rtol=1e-6)
 
 
-def test_excluded_variables_do_not_decay() -> None:
-    kept, decayed = (keras.Variable(np.ones((2, 2)), name=name) for name in ("kept", "other"))
-    optimizer = LARS(1.0, weight_decay=1e-2)
-    optimizer.exclude_from_weight_decay(var_names=["kept"])
-    zeros = tf.zeros((2, 2))
-    optimizer.apply([zeros, zeros], [kept, decayed])
-    np.testing.assert_array_equal(kept, np.ones((2, 2)))
-    np.testing.assert_allclose(decayed, 1 - 0.001, rtol=1e-6)
-
-
 @pytest.mark.torch
 def test_sgd_equals_torch() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (requirements-dev.txt)")
@@ -317,7 +307,7 @@ def test_sgd_config_round_trip() -> None:
     config = keras.optimizers.serialize(SGD(0.1, momentum=0.8, weight_decay=3e-4))
     again = keras.optimizers.deserialize(config)
     assert isinstance(again, SGD)
-    assert (again.momentum, again.weight_decay) == (0.8, pytest.approx(3e-4))
+    assert (again.momentum, again.kernel_decay) == (0.8, 3e-4)
 
 
 def test_config_round_trip() -> None:
@@ -332,7 +322,7 @@ def test_config_round_trip() -> None:
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, LARS)
     assert keras.optimizers.serialize(again) == serialized
-    assert (again.momentum, again.weight_decay, again.trust_coefficient) == (0.8, 3e-4, 0.02)
+    assert (again.momentum, again.kernel_decay, again.trust_coefficient) == (0.8, 3e-4, 0.02)
 
 
 def small_model() -> keras.Model:
@@ -375,6 +365,32 @@ def test_a_restored_run_continues_as_if_never_stopped(
     train(again, seed=1)
     for one, other in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("wrap", [False, True], ids=["plain", "loss_scale"])
+@pytest.mark.parametrize("shapes", [[(2, 2), (3,)], [()]], ids=["kernel_first", "scalars"])
+def test_a_checkpoint_of_kerass_sgd_does_not_fit(shapes: Any, wrap: bool, tmp_path: Path) -> None:
+    """Its momentum holds steps."""
+
+    def checkpoint(optimizer: Any) -> tf.train.Checkpoint:
+        if wrap:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build([keras.Variable(np.ones(shape, "float32")) for shape in shapes])
+        return tf.train.Checkpoint(optimizer=optimizer)
+
+    ours = checkpoint(SGD(0.1)).write(str(tmp_path / "ours"))
+    theirs = checkpoint(keras.optimizers.SGD(0.1, momentum=0.9)).write(str(tmp_path / "theirs"))
+    checkpoint(SGD(0.1)).read(ours).assert_existing_objects_matched().assert_consumed()
+    with pytest.raises((AssertionError, ValueError)):  # "does not fit", says `Checkpoints`
+        checkpoint(SGD(0.1)).read(theirs).assert_existing_objects_matched().assert_consumed()
+
+
+def test_lars_has_no_variables_but_those_of_earlier_checkpoints() -> None:
+    model = small_model()
+    model.optimizer.build(model.trainable_variables)
+    count, *momentums = model.optimizer.variables
+    assert count is model.optimizer.iterations
+    assert momentums == list(model.optimizer.momentums)
 
 
 @pytest.mark.parametrize(

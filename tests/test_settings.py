@@ -162,6 +162,15 @@ def test_the_home_directory_is_understood_in_paths_alone(monkeypatch):
     assert Oven(place="hf://a/b").place == "hf://a/b"
 
 
+def test_one_directory_may_have_a_name_that_looks_like_a_list_with_a_home(tmp_path):
+    name = str(tmp_path / "Paris, ~2020")
+    assert problems(places=name)[1].startswith("places: there is no user '2020'.")
+    (tmp_path / "Paris, ~2020").mkdir()
+    oven = Oven(places=name)
+    assert oven.places == name
+    oven.validate()
+
+
 @pytest.mark.parametrize(
     "values", [{"hours": 2}, {"hours": 0.001}, {"heat": 60}, {"heat": 300}, {"shelf": 1}]
 )

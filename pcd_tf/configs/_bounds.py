@@ -24,7 +24,7 @@ BATCH: dict[str, Any] = {
 }
 EPOCHS: dict[str, Any] = {
     "maximum": 10**6,
-    "maximum_reason": "Published runs have a few thousand epochs at most.",
+    "maximum_reason": "It is hundreds of times as long as any published run.",
 }
 STEPS: dict[str, Any] = {
     "minimum": 1,
@@ -34,5 +34,5 @@ STEPS: dict[str, Any] = {
 LEARNING_RATE: dict[str, Any] = {
     "above": 0,
     "maximum": 1000,
-    "maximum_reason": "Published base rates are below 10.",
+    "maximum_reason": "It is eighty times the largest rate of a recipe here: the weights overflow.",
 }

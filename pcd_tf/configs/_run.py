@@ -67,7 +67,7 @@ class RunConfig(Settings):
         source="[code]",
         minimum=0,
         maximum=1,
-        maximum_reason="Published recipes stay below 0.5.",
+        maximum_reason="Above 1, a step at a rate of 1 would take more than all of a weight.",
     )
     warmup_epochs: float | None = setting(
         None,

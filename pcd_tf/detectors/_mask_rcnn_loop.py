@@ -67,8 +67,9 @@ def run(
 
 
 def step_reached(workdir: Path) -> int:
-    """Returns the step of the newest whole checkpoint in a workdir, 0 without one."""
-    return checkpoint_files.newest_whole(workdir / _FOLDER, _NAME)[0] or 0
+    """Returns the step that `run` goes on from, 0 for none: see `checkpoint_files.find`."""
+    found = checkpoint_files.find(workdir / _FOLDER, _NAME)
+    return 0 if found is None else found[1]
 
 
 def _check_finite(loss: float, step: int) -> None:

@@ -96,8 +96,6 @@ class Task(abc.ABC):
         begin()
         checkpoints = Checkpoints(directory.checkpoints, model)
         first_step = checkpoints.restore()
-        if first_step:
-            print(f"Resumes at step {first_step} of {total_steps}.")
         evaluations = Evaluations(
             directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
         )

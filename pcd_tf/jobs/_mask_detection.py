@@ -56,8 +56,6 @@ class MaskDetection(Detection):
         module.check(init, self.train, self.held_out, settings)
         begin()
         first_step = module.step_reached(directory.path)
-        if first_step:
-            print(f"Resumes at step {first_step} of {total}.")
         evaluations = Evaluations(
             directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
         )
@@ -84,6 +82,7 @@ class MaskDetection(Detection):
                     run_logs.advance(waited=0.0)  # Model Garden does not tell how long it waited
                 reached = step
                 run_logs.write(step, dict(values))
+                run_logs.keep()  # a checkpoint may follow
                 return asked_to_stop()
 
             scores = module.train(

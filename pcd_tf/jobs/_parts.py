@@ -48,7 +48,6 @@ class Parts:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         identity = json.loads(json.dumps(identity))
-        lock.refuse_held(folder)
         self._spans = self._find(identity)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock.hold(folder)
@@ -83,6 +82,7 @@ class Parts:
 
     def remove(self) -> None:
         """Removes them all: the pass is finished."""
+        del self._lock  # NFS keeps what is open under another name, and so the folder
         shutil.rmtree(self.folder)
 
     def _file(self, span: tuple[int, int]) -> Path:

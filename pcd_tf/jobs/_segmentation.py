@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import outside, segmented, segmenters
+from pcd_tf import segmented, segmenters
 from pcd_tf.configs.finetune import Config
 from pcd_tf.evaluation.segmentation import ConfusionMatrix
 from pcd_tf.inits import Init
@@ -29,13 +29,10 @@ class Segmentation(_fitting.Task):
     metric = "mIoU"
 
     def __init__(self, config: Config) -> None:
-        train, held_out = segmented.build_two(
-            config.dataset, (config.train_split, config.eval_split), data_dir=config.data_dir
+        splits = (config.train_split, config.eval_split)
+        super().__init__(
+            config, *segmented.build_two(config.dataset, splits, data_dir=config.data_dir)
         )
-        super().__init__(config, train, held_out)
-        outside.check_same_classes(train, held_out)
-        train.check(to_learn=True)
-        held_out.check(to_learn=False)
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
         self._shown = {place * total // count: np.zeros((0, 0), np.uint8) for place in range(count)}

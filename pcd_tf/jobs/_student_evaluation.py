@@ -17,6 +17,7 @@ from pcd_tf.training.run_directory import RunDirectory
 
 _SPLITS = ("train", "val")  # folders of --eval_dir
 _MOST_IMAGES_AT_ONCE = 64
+_STEP = "step.txt"  # in best_student: the step that it is of
 _FIFTH = 5  # of one folder of classes, each fifth image is scored against the others
 
 
@@ -42,7 +43,7 @@ class StudentEvaluation:
 
     Raises:
         UserError: when --eval_dir holds no two images, or splits differ in their classes; when
-            --eval_maps_dir lacks a split.
+            --eval_maps_dir lacks a split, or its maps do not fit.
     """
 
     def __init__(
@@ -72,11 +73,18 @@ class StudentEvaluation:
         self._evaluations: Any = None
 
     def begin(self, first_step: int) -> None:
-        """Opens evaluations.jsonl, once the step to go on from is known."""
+        """Opens evaluations.jsonl, once the step to go on from is known.
+
+        After a damaged checkpoint that may be before the best student's step. Its score is dropped
+        then, and so is the student; the best is found anew, this step's counted in.
+        """
+        is_later = (self._step_kept() or 0) > first_step
+        if is_later:
+            self._remove_best()
         self._evaluations = Evaluations(
             self._directory.path / "evaluations.jsonl",
             self._directory.tensorboard,
-            first_step=first_step,
+            first_step=first_step - is_later,
         )
 
     def __call__(self, step: int) -> bool:
@@ -88,13 +96,20 @@ class StudentEvaluation:
             if is_best:  # before its line: a run that is stopped here scores again
                 with atomic.directory(self._best_student, overwrite=True) as folder:
                     students.save(self._student, folder)
+                    (folder / _STEP).write_text(str(step))
             self._evaluations.add(step, scores)
             was = "the best so far" if is_best or best is None else f"best {best[1]:.4g}"
             print(f"\nStep {step}: {self.metric} {value:.4g} ({was}).", flush=True)
-        patience = self._config.early_stop_evals
-        if patience is None or self._best() is None:
+        patience, best = self._config.early_stop_evals, self._best()
+        if patience is None or best is None:
             return False
-        return bool(self._evaluations.since_best(self.metric) >= patience)
+        return bool(self._evaluations.since(best[0]) >= patience)
+
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """How many files of each set of images are not scored, by kind."""
+        sources = filter(None, () if self._is_own else (self._labelled, self._held_out))
+        return {source.name: source.left_out for source in sources}
 
     def describe(self) -> str:
         """Says what is scored on what, for the beginning of a run."""
@@ -123,18 +138,42 @@ class StudentEvaluation:
                 students.save(self._student, folder)
         elif self._best_student.is_dir():  # else an earlier end of this run has moved it already
             with atomic.directory(target, overwrite=True) as folder:
-                shutil.copytree(self._best_student, folder, dirs_exist_ok=True)
-            # Aside first, by one step: what is left of a removal must not pass for a student.
-            removed = self._best_student.with_name(".best_student")
-            self._best_student.rename(removed)
-            shutil.rmtree(removed)
+                shutil.copytree(
+                    self._best_student,
+                    folder,
+                    ignore=shutil.ignore_patterns(_STEP),
+                    dirs_exist_ok=True,
+                )
+            self._remove_best()
         return {"metric": self.metric, "step": step, "value": value, "images": self._scored.name}
 
     def _best(self) -> tuple[int, float] | None:
-        if not any(self.metric in line for line in self._evaluations.lines):
+        """Returns the step of the student that is kept and its score, None where there is none."""
+        scores = {
+            line["step"]: line[self.metric]
+            for line in self._evaluations.lines
+            if self.metric in line
+        }
+        is_kept = self._best_student.is_dir() or (self._directory.path / "student").is_dir()
+        if not (is_kept and scores):
             return None
-        step, value = self._evaluations.best(self.metric)
-        return step, value
+        step = self._step_kept() or self._evaluations.best(self.metric)[0]
+        return (step, scores[step]) if step in scores else None
+
+    def _step_kept(self) -> int | None:
+        """Reads which step best_student is of; None where it was moved, or is of a former release.
+
+        Those kept the student alone.
+        """
+        file = self._best_student / _STEP
+        return int(file.read_text()) if file.is_file() else None
+
+    def _remove_best(self) -> None:
+        # Aside first, by one step: what is left of a removal must not pass for a student.
+        removed = self._best_student.with_name(".best_student")
+        shutil.rmtree(removed, ignore_errors=True)
+        self._best_student.rename(removed)
+        shutil.rmtree(removed)
 
     def _scores(self) -> dict[str, float]:
         size = {

@@ -76,8 +76,6 @@ def fit(
     total_steps = config.total_steps(source.num_examples)
     checkpoints = Checkpoints(directory.checkpoints, model)
     first_step = checkpoints.restore()
-    if first_step:
-        print(f"Resumes at step {first_step} of {total_steps}.")
     if evaluation is not None:
         evaluation.begin(first_step)
         if first_step == total_steps:  # stopped between the last step and its score

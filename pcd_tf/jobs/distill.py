@@ -69,7 +69,10 @@ def run(config: Config) -> None:
         teacher_origin=teacher.origin,
         **data.identity(source),
         teacher_sha256=teacher.fingerprint(),
-        remarks={"left_out": source.left_out},
+        remarks={
+            "left_out": source.left_out,
+            "eval_left_out": {} if evaluation is None else evaluation.left_out,
+        },
         **start,
     )
     _warn_of_random_negatives(config, source)

@@ -69,6 +69,11 @@ def run(config: Config) -> dict[str, float]:
             "normalisation": init.normalisation,
             "num_train": None if train is None else train.num_examples,
             "num_eval": held_out.num_examples,
+            "left_out": {
+                source.name: source.left_out
+                for source in (train, held_out)
+                if isinstance(source, data.Source)
+            },
             "versions": {name: metadata.version(name) for name in _PACKAGES}
             | {"pcd_tf": __version__},
         }

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pcd_tf import plugins
+from pcd_tf import outside, plugins
 
 if TYPE_CHECKING:
     from pcd_tf.segmented._source import Source as Source
@@ -61,10 +61,20 @@ def build(
 def build_two(
     name: str, splits: tuple[str, str], *, data_dir: str | None = None, seed: int = 0
 ) -> "tuple[Source, Source]":
-    """Opens two splits as `build` does; their classes are found once, if need be in all maps."""
+    """Opens a split to learn from and one to score, and checks both before anything long.
+
+    Their classes are found once, if need be in all maps.
+
+    Raises:
+        UserError: as `build` and `Source.check` do; when the two differ in their classes.
+    """
     train = build(name, split=splits[0], data_dir=data_dir, seed=seed)
     names = train.class_names
-    return train, build(name, split=splits[1], data_dir=data_dir, class_names=names, seed=seed)
+    held_out = build(name, split=splits[1], data_dir=data_dir, class_names=names, seed=seed)
+    outside.check_same_classes(train, held_out)
+    train.check(to_learn=True)
+    held_out.check(to_learn=False)
+    return train, held_out
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pcd_tf import atomic
 from pcd_tf.errors import UserError
 from pcd_tf.training import logs
 
@@ -41,6 +42,7 @@ class Evaluations:
         self.lines.append(line)
         with self._file.open("a") as stream:
             logs.append(stream, line)
+        atomic.flush(self._file)
         writer = tf.summary.create_file_writer(str(self._tensorboard))
         with writer.as_default(step=step):
             for name, value in finite.items():
@@ -59,7 +61,6 @@ class Evaluations:
         value, negative_step = max(found)
         return -negative_step, value
 
-    def since_best(self, metric: str) -> int:
-        """Counts the evaluations after the best one: what early stopping looks at."""
-        step, _ = self.best(metric)
+    def since(self, step: int) -> int:
+        """Counts the evaluations after a step: what early stopping looks at."""
         return sum(line["step"] > step for line in self.lines)

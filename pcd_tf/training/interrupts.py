@@ -1,7 +1,9 @@
 """Ctrl-C, termination and a closed terminal, told between two steps instead of within one."""
 
 import contextlib
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -37,12 +39,10 @@ def held_back() -> Iterator[Callable[[], bool]]:
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        # A terminal that closes sends SIGHUP, and so does its shell: two of these are one.
-        if received and number != signal.SIGHUP:
-            raise Interrupted(number)
+    def note(number: int) -> None:
         received.append(number)
+        if len(received) > 1:
+            raise Interrupted(number)
 
     try:
         with _listening(note):
@@ -60,28 +60,47 @@ def raised() -> Iterator[None]:
     Python itself does so for SIGINT alone; the others would end the process at once.
     """
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del frame
-        if received and number == signal.SIGHUP:
-            return  # the second of a closed terminal's two
-        received.append(number)
+    def interrupt(number: int) -> None:
         raise Interrupted(number)
 
-    received: list[int] = []
     with _listening(interrupt):
         yield
 
 
 @contextlib.contextmanager
-def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Has a handler called for each signal that the process does not ignore, as under nohup."""
+def _listening(handler: Callable[[int], None]) -> Iterator[None]:
+    """Has a handler called for each signal that the process does not ignore, as under nohup.
+
+    A terminal that closes sends SIGHUP, and so does its shell: one after another signal is none.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    received: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGHUP:
+            _leave_terminal()
+            if received:
+                return
+        received.append(number)
+        handler(number)
+
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    earlier = {number: signal.signal(number, handler) for number in heard}
+    earlier = {number: signal.signal(number, hear) for number in heard}
     try:
         yield
     finally:
         for number, before in earlier.items():
             signal.signal(number, before)
+
+
+def _leave_terminal() -> None:
+    """Sends nowhere what is printed from now on: on a closed terminal that would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # it was closed before the start
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # files and pipes are still there
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -48,6 +48,9 @@ class Logs:
         global_batch_size: int,
     ) -> None:
         drop_lines_after(metrics_file, first_step)
+        if first_step:
+            print(f"Resumes at step {first_step} of {total_steps}.", flush=True)
+        self._path = metrics_file
         self._file = metrics_file.open("a")
         self._writer = tf.summary.create_file_writer(str(tensorboard))
         self._bar = tqdm(
@@ -100,6 +103,10 @@ class Logs:
         shown += [f"{speed:.0f} images/s", f"data wait {data_wait:.0%}"]
         self._bar.set_postfix_str(", ".join(shown), refresh=False)
 
+    def keep(self) -> None:
+        """Brings the lines to the disk: those before a checkpoint are never written again."""
+        atomic.flush(self._path)
+
 
 def read(metrics_file: Path) -> list[dict[str, float]]:
     """Reads a JSON-lines file; a damaged line is passed over with a warning."""
@@ -120,10 +127,9 @@ def read(metrics_file: Path) -> list[dict[str, float]]:
 
 
 def append(stream: IO[str], line: Mapping[str, float]) -> None:
-    """Adds a line to a JSON-lines file, on the disk when this returns."""
+    """Adds a line to a JSON-lines file, for all to read."""
     stream.write(json.dumps(line) + "\n")
     stream.flush()
-    atomic.flush(Path(stream.name))
 
 
 def drop_lines_after(metrics_file: Path, step: int) -> None:

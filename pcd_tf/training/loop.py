@@ -90,6 +90,7 @@ def train(
                 logs.write(done, {**values, "learning_rate": _rate(model.optimizer, step)})
             if keep:
                 _check_weights(model, done)
+                logs.keep()
                 checkpoints.save(done)
             if not stop and ends_at(done):
                 break

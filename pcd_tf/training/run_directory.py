@@ -33,8 +33,8 @@ FREE = frozenset(
 class RunDirectory:
     """Opens a new run, or an unfinished one with the same settings.
 
-    A run that kept no checkpoint and logged no step has reached nothing: it was refused, or ended
-    in its first step, so it is begun anew, whatever its settings were.
+    A run that left nothing but what is made before its first step is logged has reached nothing:
+    it was refused, or ended in that step, so it is begun anew, whatever its settings were.
 
     Args:
         path: the --workdir.
@@ -114,14 +114,13 @@ class RunDirectory:
                 "or remove this one to repeat the run."
             )
         earlier = run_config.read(self.path)
-        has_metrics = self.metrics.is_file() and self.metrics.stat().st_size
-        if not has_metrics and not any(self.checkpoints.glob("*.index")):
-            return False
         if earlier.job != self.job:
             raise UserError(
                 f"Expected a {self.job} run to resume. Received: {self.path}, a {earlier.job} "
                 "run. Name another --workdir."
             )
+        if not any(map(self._is_reached, self.path.iterdir())):
+            return False
         now = {name: value for name, value in self._settings.items() if name not in FREE}
         # A setting newer than the run had its default; of a fact newer than it nothing is known.
         now |= {name: value for name, value in facts.items() if name in earlier.facts}
@@ -132,6 +131,18 @@ class RunDirectory:
             "or name another --workdir",
         )
         return True
+
+    def _is_reached(self, path: Path) -> bool:
+        """Whether something in the directory shows that the run came beyond its start."""
+        config = self.path / run_config.NAME
+        at_start = (config, atomic.temporary_of(config), self.path / run_config.LOCK)
+        if path in (*at_start, self.tensorboard) or path.name.startswith(run_config.ERRORS):
+            return False
+        return not _is_empty(path)
+
+
+def _is_empty(path: Path) -> bool:
+    return not (any(path.iterdir()) if path.is_dir() else path.stat().st_size)
 
 
 def _git_revision() -> str | None:

@@ -90,6 +90,7 @@ def test_unknown_flags_are_all_named_each_with_the_nearest():
         (("--no-dog",), "walk has no flag --no-dog. Did you mean '--nodog'?"),
         (("--no_dog",), "walk has no flag --no_dog. Did you mean '--nodog'?"),
         (("--dog", "false"), "'false'. Write --dog or --nodog, --dog=true or --dog=false."),
+        (("--guide", "false", "--dog", "false"), "Write --dog or --nodog"),
         (("--guide=Ann", "Lee"), "A value with spaces is put in quotes: '--guide=Ann Lee'."),
         (("--flagfle=x",), "Did you mean '--flagfile'?"),
         (("--steps",), "Missing value for flag --steps.\n"),

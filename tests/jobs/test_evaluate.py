@@ -65,7 +65,9 @@ def test_a_student_is_scored(probe, workdir, flowers, tmp_path, capsys):
 def test_several_directories_each_have_the_splits(workdir, flowers, tmp_path, capsys):
     more = shutil.copytree(flowers, tmp_path / "more")
     (more / "train" / "notes.txt").touch()
-    assert evaluate(f"--init={workdir}", f"--data_dir={flowers},{more}") == 0
+    out = tmp_path / "scores.json"
+    assert evaluate(f"--init={workdir}", f"--data_dir={flowers},{more}", f"--out={out}") == 0
+    assert list(json.loads(out.read_text())["left_out"].values()) == [{".txt": 1}, {}]
     printed = capsys.readouterr().out
     assert "images    24 of" in printed
     assert "learns from 48 of" in printed
@@ -85,6 +87,17 @@ def test_maps_of_a_student_are_scored(workdir, tmp_path, monkeypatch):
     assert 0 < scores["linear_dense_miou"] < scores["linear_dense_pixel_accuracy"] <= 1
 
 
+def class_maps(root, **ids):
+    """An image a split whose class map shows these ids; returns the directory."""
+    for split, shown in ids.items():
+        for folder in (split, f"{split}_sem"):
+            (root / folder).mkdir(parents=True)
+        rows = np.repeat(np.array(shown, np.uint8), 8)[:, None].repeat(8, axis=1)
+        Image.fromarray(rows).convert("RGB").save(root / split / "0.png")
+        Image.fromarray(rows).save(root / f"{split}_sem" / "0.png")
+    return root
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_computed(
     workdir, flowers, tmp_path, capsys, monkeypatch
 ):
@@ -98,6 +111,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(
     (tmp_path / "empty" / "train").mkdir(parents=True)
     stray = shutil.copytree(flowers, tmp_path / "stray")
     shutil.copy(stray / "val" / "poppy" / "1.png", stray / "val")
+    maps = ("--probe=linear_dense", "--dataset=png_maps")
+    single = class_maps(tmp_path / "single", train=(0, 1), val=(0,))
     cases = [
         ((f"--data_dir={other}",), "violet only in .*; rose only in"),
         ((f"--data_dir={one}",), "two classes or more .* Received: no class folders"),
@@ -105,6 +120,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(
         ((f"--data_dir={flowers}", "--eval_split=test"), "to be a directory of images"),
         ((f"--data_dir={flowers}", "--eval_split=train"), "other images than the probe learns"),
         ((f"--data_dir={stray}",), "no class folders; no classes: images .* \\(1: 1.png\\)"),
+        ((*maps, f"--data_dir={single}"), "two classes or more in .*val.*: the ids 0 alone"),
         (("--dataset=synthetic",), "no class of their own"),
         ((f"--data_dir={flowers}", "--probe=linear_dense"), "linear_dense takes .*png_maps"),
     ]

@@ -37,6 +37,16 @@ def test_parts_are_found_again_in_order(tmp_path: Path):
     assert not (tmp_path / "x.partial").exists()
 
 
+def test_no_file_of_the_folder_is_open_when_it_is_removed(tmp_path: Path, monkeypatch):
+    """NFS would keep it there under another name, and the folder with it."""
+    parts = Parts(tmp_path / "p", IDENTITY)
+    stream = parts._lock.stream
+    monkeypatch.setattr("shutil.rmtree", lambda folder: closed.append(stream.closed))
+    closed: list[bool] = []
+    parts.remove()
+    assert closed == [True]
+
+
 def test_parts_after_a_gap_are_not_counted(tmp_path: Path):
     parts = Parts(tmp_path / "p", IDENTITY)
     for stop in (2, 4, 6):

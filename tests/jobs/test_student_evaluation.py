@@ -89,6 +89,13 @@ class Run:
         )
 
 
+def stopped_at_5(self, waited, advance=run_logs.Logs.advance):
+    """Stands for Logs.advance."""
+    advance(self, waited)
+    if self._bar.n == 5:
+        raise KeyboardInterrupt
+
+
 def evaluated(workdir):
     return [json.loads(line) for line in (workdir / "evaluations.jsonl").read_text().splitlines()]
 
@@ -165,24 +172,37 @@ def test_a_run_ends_early_and_does_so_again_when_resumed(tmp_path, images):
 def test_a_resumed_run_keeps_the_best_of_its_first_part(tmp_path, images, monkeypatch):
     config = settings(tmp_path / "run", eval_dir=str(images / "plain"))
     scores = {2: 0.1, 4: 0.5, 6: 0.3}
-    advance = run_logs.Logs.advance
-
-    def stop_at_5(self, waited):
-        advance(self, waited)
-        if self._bar.n == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_logs.Logs, "advance", stop_at_5)
     first = Run(config, scores=scores)
-    with pytest.raises(KeyboardInterrupt):
-        first.fit()
-    monkeypatch.setattr(run_logs.Logs, "advance", advance)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_logs.Logs, "advance", stopped_at_5)
+        with pytest.raises(KeyboardInterrupt):
+            first.fit()
     second = Run(config, scores=scores)
     second.fit()
     assert (sorted(first.weights), sorted(second.weights)) == ([2, 4], [6])
     assert [line["step"] for line in evaluated(tmp_path / "run")] == [2, 4, 6]
     assert second.evaluation.keep_best()["step"] == 4
     assert_is(students.load(tmp_path / "run" / "student"), first.weights[4])
+
+
+@pytest.mark.parametrize(("first", "best"), [(0.1, 4), (0.5, 2)])
+def test_a_best_student_after_the_last_whole_checkpoint_is_found_anew(
+    tmp_path, images, monkeypatch, first, best
+):
+    """Its step is trained again, and may come out otherwise; what was best before it is gone."""
+    config = settings(tmp_path / "run", eval_dir=str(images / "plain"))
+    with monkeypatch.context() as patch:
+        patch.setattr(run_logs.Logs, "advance", stopped_at_5)
+        with pytest.raises(KeyboardInterrupt):
+            Run(config, scores={2: first, 4: 0.6}).fit()
+    (tmp_path / "run" / "checkpoints" / "step-4.index").write_bytes(b"")
+    run = Run(config, scores={2: first, 4: 0.4, 6: 0.3})
+    run.fit()
+    assert sorted(run.weights) == [2, 4, 6]
+    assert run.evaluation.keep_best()["step"] == best
+    student = tmp_path / "run" / "student"
+    assert_is(students.load(student), run.weights[best])
+    assert not (student / "step.txt").exists()
 
 
 def test_a_run_that_died_while_scoring_scores_that_step_when_resumed(tmp_path, images):
@@ -226,6 +246,7 @@ def test_what_is_left_out_of_the_scored_images_is_told(tmp_path, images):
     run = Run(settings(tmp_path / "run", eval_dir=str(images / "classes")))
     (note,) = run.evaluation.describe().splitlines()[1:]
     assert note == f"  note      {images / 'classes'}: left out: 1 .txt"
+    assert run.evaluation.left_out == {str(images / "classes"): {".txt": 1}}
 
 
 def test_without_a_folder_the_runs_own_images_are_scored_and_it_is_said(tmp_path, images):
@@ -260,3 +281,13 @@ def test_class_maps_are_scored_by_a_dense_probe_which_decides_where_nothing_else
     (line,) = run_logs.read(run.directory.path / "evaluations.jsonl")
     assert line["linear_dense_miou"] > 0.8
     assert BEST in line
+
+
+def test_class_maps_with_nothing_to_tell_apart_are_refused(tmp_path):
+    for split in ("train", "val"):
+        for folder in (split, f"{split}_sem"):
+            (tmp_path / "maps" / folder).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(tmp_path / "maps" / folder / "0.png")
+    maps = str(tmp_path / "maps")
+    with pytest.raises(UserError, match="Expected two classes or more in 1 maps of .*train"):
+        Run(settings(tmp_path / "run", eval_dir=None, eval_maps_dir=maps))

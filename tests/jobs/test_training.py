@@ -251,7 +251,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     lines = fit(config, resumed)
     assert_same_run(resumed, lines, whole, expected)
     assert "Resumes at step 2 of 6." in capsys.readouterr().out
-    assert f"Passed over the damaged checkpoint {values.with_name('step-4')}: " in caplog.text
+    assert f"Removes the damaged checkpoint {values.with_name('step-4')}: " in caplog.text
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_alone(tmp_path):

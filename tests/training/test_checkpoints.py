@@ -1,6 +1,8 @@
 """What a run goes on from when its checkpoints are damaged, and when the disk is full."""
 
 import contextlib
+import errno
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from pcd_tf import atomic, checkpoint_files
+from pcd_tf import atomic, checkpoint_files, files
 from pcd_tf.errors import UserError
 from pcd_tf.training import logs as run_logs
 from pcd_tf.training.checkpoints import Checkpoints
@@ -112,10 +114,43 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
     assert checkpoint_files.newest_whole(stopped, "step")[0] == 4
     assert run(stopped.parent, TOTAL) == whole
     (message,) = (record.getMessage() for record in caplog.records)
-    assert message.startswith(f"Passed over the damaged checkpoint {stopped / 'step-5'}: ")
+    assert message.startswith(f"Removes the damaged checkpoint {stopped / 'step-5'}: ")
     assert len(message.partition("step-5: ")[2]) > 10
     assert sorted(file.name for file in stopped.glob("*.index")) == ["step-6.index", "step-8.index"]
     assert not list(stopped.glob("step-5*"))
+
+
+def test_a_damaged_checkpoint_takes_no_whole_ones_place(stopped: Path, whole: dict[int, float]):
+    (stopped / "step-5.index").write_bytes(b"")
+    run(stopped.parent, 6)
+    assert sorted(file.name for file in stopped.glob("*.index")) == ["step-4.index", "step-6.index"]
+
+
+@pytest.mark.parametrize("pattern", ["step-5.data*", "step-5.index"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOENT])
+def test_what_the_system_says_is_no_damage(stopped: Path, monkeypatch, pattern: str, number: int):
+    """It lasts for a while, or for a user; ENOENT is a file that vanished meanwhile."""
+    (failing,) = stopped.glob(pattern)
+    opened = files.opened
+
+    def refusing(path: Path) -> Any:
+        if path == failing:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path)
+
+    monkeypatch.setattr(files, "opened", refusing)
+    monkeypatch.setattr(files, "PAUSES", (0,))
+    before = {file.name: file.read_bytes() for file in stopped.iterdir()}
+    with pytest.raises(UserError, match=failing.name):
+        run(stopped.parent, TOTAL)
+    assert {file.name: file.read_bytes() for file in stopped.iterdir()} == before
+
+
+def test_a_folder_that_vanishes_is_no_damage(stopped: Path, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "_steps", lambda *_: [4, 5])
+    stopped.rename(stopped.with_name("away"))
+    with pytest.raises(FileNotFoundError):
+        checkpoint_files.find(stopped, "step")
 
 
 @pytest.mark.parametrize("content", [b"", bytes(range(256)), b"no list", None])
@@ -185,6 +220,26 @@ def test_a_checkpoint_is_on_the_disk_before_an_earlier_one_is_removed(tmp_path: 
     run(tmp_path, 6)
     assert "step-2.index" in flushed
     assert not list((tmp_path / "checkpoints").glob("step-2.*"))
+
+
+def test_the_lines_before_a_checkpoint_are_on_the_disk_when_it_is_written(
+    tmp_path: Path, monkeypatch
+):
+    flush, write, flushed = atomic.flush, checkpoint_files.write, []
+
+    def flushing(path: Path) -> None:
+        flush(path)
+        if path.name == "metrics.jsonl":
+            flushed.append(len(path.read_text().splitlines()))
+
+    def writing(checkpoint: Any, directory: Path, name: str, step: int) -> None:
+        assert flushed[-1] == step
+        write(checkpoint, directory, name, step)
+
+    monkeypatch.setattr(atomic, "flush", flushing)
+    monkeypatch.setattr(checkpoint_files, "write", writing)
+    run(tmp_path, STOPPED)
+    assert flushed == [2, 4, 5]  # once a checkpoint, not once a line
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ def test_scores_are_kept_and_the_first_best_is_found(tmp_path):
     for step, value in ((10, 0.2), (20, 0.5), (30, 0.5), (40, 0.4)):
         scores.add(step, {"knn": value, "missing": math.nan})
     assert scores.best("knn") == (20, 0.5)
-    assert scores.since_best("knn") == 2
+    assert scores.since(20) == 2
     assert 30 in scores
     assert 35 not in scores
     lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]

@@ -1,7 +1,11 @@
 """Signals: held back, raised, and left alone where they are ignored."""
 
 import contextlib
+import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -32,6 +36,37 @@ def test_a_terminal_that_closes_and_its_shell_are_one_signal():
         with contextlib.suppress(interrupts.Interrupted):
             signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)  # while what was begun is tidied away
+
+
+LEAVE = """
+import signal, sys
+from pcd_tf.training import interrupts
+with interrupts.held_back() as asked_to_stop:
+    print("begun", flush=True)
+    sys.stdin.read()  # until the terminal is closed
+    signal.raise_signal(signal.SIGHUP)
+    print("evaluated", flush=True)
+    assert asked_to_stop()
+"""
+
+
+def test_a_closed_terminal_can_be_printed_to():
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", LEAVE]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as terminal:
+            assert terminal.readline() == b"begun\r\n"
+        assert process.communicate()[1] == ""
+    assert process.returncode == 0
+
+
+def test_a_file_is_printed_to_after_the_terminal_was_closed(tmp_path):
+    command = [sys.executable, "-c", LEAVE]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=True)
+    assert done.stdout == "begun\nevaluated\n"
 
 
 def test_what_stops_a_block_that_held_a_signal_back_has_its_number():

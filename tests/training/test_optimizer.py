@@ -22,7 +22,7 @@ def test_rate_is_scaled_by_the_global_batch_and_warmed_up(name, kind):
     made = build(optimizer=name, learning_rate=2.0, weight_decay=1e-3)
     assert isinstance(made, kind)
     assert made.momentum == 0.9
-    assert made.weight_decay == 1e-3
+    assert made.kernel_decay == 1e-3
     rates = [float(made._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
     assert rates == pytest.approx([0.0, 0.25, 0.5, 0.25, 0.0], abs=1e-6)  # 2 * 64 / 256 at 10
 

@@ -60,15 +60,36 @@ def test_what_a_kill_at_the_start_leaves_counts_as_new(tmp_path, left):
 
 
 def test_a_run_that_reached_nothing_is_begun_anew_with_other_settings(tmp_path):
-    opened(tmp_path, job="pretrain").create(num_examples=3)
-    (tmp_path / "run" / "metrics.jsonl").touch()  # as the loop does before its first step
+    opened(tmp_path).create(num_examples=3)
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        (tmp_path / "run" / name).touch()  # as the loop does before its first step
+    (tmp_path / "run" / "tensorboard").mkdir()
+    for name in ("tensorboard/events.out", "pcd-tf-error-1.txt"):
+        (tmp_path / "run" / name).write_text("of the first step")
     opened(tmp_path, seed=4).create(num_examples=7)
     content = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (content["job"], content["settings"]["seed"]) == ("distill", 4)
     assert content["num_examples"] == 7
     (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / "step-2.index").touch()
+    (tmp_path / "run" / "checkpoints" / "step-2.index").write_text("of a step")
     with pytest.raises(UserError, match="seed: 4 there, 0 now"):
+        opened(tmp_path)
+
+
+def test_a_product_without_a_step_is_not_replaced(tmp_path):
+    opened(tmp_path, job="convert").create()
+    (tmp_path / "run" / "teacher").mkdir()
+    (tmp_path / "run" / "teacher" / "teacher.json").write_text("{}")
+    with pytest.raises(UserError, match="a convert run"):
+        opened(tmp_path)
+    with pytest.raises(UserError, match="seed: 0 there, 4 now"):
+        opened(tmp_path, job="convert", seed=4)
+    assert opened(tmp_path, job="convert").resumed
+
+
+def test_another_job_is_refused_even_where_nothing_was_reached(tmp_path):
+    opened(tmp_path, job="pretrain").create()
+    with pytest.raises(UserError, match="a pretrain run"):
         opened(tmp_path)
 
 
