@@ -74,7 +74,8 @@ class _Printable(logging.Formatter):
     """Shows the names of files that a warning speaks of, and obeys none."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return errors.printable(super().format(record))
+        # One line each, so that no name of a file can pass for a message of its own.
+        return errors.printable(super().format(record)).replace("\n", r"\n")
 
 
 def _prepare_output() -> None:

@@ -31,7 +31,10 @@ def expanded(arguments: Sequence[str], parents: tuple[Path, ...] = ()) -> Iterat
         if name not in ("--flagfile", "-flagfile"):
             yield word
             continue
-        path = Path(file if equals else next(words, ""))
+        file = file if equals else next(words, "")
+        if not file:
+            raise UserError("--flagfile: expected a file. Received: nothing.")
+        path = Path(file)
         if path.parts[:1] == ("~",):
             path = path.expanduser()
         lines = _lines(path)

@@ -128,5 +128,5 @@ def _remove(directory: Path, name: str, step: int) -> None:
 
 def _remove_torn(directory: Path, name: str) -> None:
     """Removes the folders in which TensorFlow was writing when it was stopped."""
-    for folder in directory.glob(f"{name}-*_temp"):
+    for folder in directory.glob(f"{name}-*_temp/"):
         shutil.rmtree(folder)

@@ -14,6 +14,8 @@ LOCK = ".lock"  # see `pcd_tf.training.lock`
 ERRORS = "pcd-tf-error-"  # how the names of tracebacks begin that main.py leaves there
 
 WHAT = f"the {NAME} of a run"
+_IMAGES = " (images were added, removed or renamed)"
+_MEANING = {"images_sha256": _IMAGES, "eval_images_sha256": _IMAGES}
 REMEDY = "It is damaged or of something else: name another directory."
 
 
@@ -63,7 +65,7 @@ def refuse_changes(
         remedy: beside making these the same.
     """
     different = [
-        f"{name}: {earlier.get(name)!r} there, {value!r} now"
+        f"{name}: {earlier.get(name)!r} there, {value!r} now{_MEANING.get(name, '')}"
         for name, value in now.items()
         if earlier.get(name) != value
     ]

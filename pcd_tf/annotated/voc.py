@@ -123,7 +123,9 @@ def _root(file: Path) -> ET.Element:
     try:
         return ET.fromstring(content)
     except (ET.ParseError, LookupError, ValueError) as error:  # or an encoding it does not know
-        raise UserError(f"Expected XML in {file}. Received: {error}. Save it as UTF-8.") from error
+        raise UserError(
+            f"Expected XML in {file}. Received: {error}. Write it anew, in UTF-8."
+        ) from error
 
 
 def _listed(

@@ -88,8 +88,8 @@ def decode(
     undone, and an animation gives its first frame. A truncated file is an error.
 
     Threads decode side by side as many images as have together MAX_PIXELS; a larger one goes alone.
-    An image may have as many as `set_max_pixels` says, a JPEG four times as many: it is then
-    decoded smaller.
+    An image may have as many as `set_max_pixels` says, a baseline JPEG four times as many: it is
+    then decoded smaller.
 
     Args:
         encoded: a path, or the bytes of a file.
@@ -147,11 +147,12 @@ def _decoded(file: BinaryIO, min_pixels: int | None) -> Image.Image:
     whole = num_pixels = image.width * image.height
     most = Image.MAX_IMAGE_PIXELS
     limit = math.inf if most is None else 2 * most  # as Pillow counts
-    if _shrink_on_load(image, min_pixels, limit):
-        num_pixels //= 4  # what is left, or what a progressive JPEG takes of memory in any case
+    # A progressive JPEG takes the memory of all its pixels, however small it is decoded.
+    if _shrink_on_load(image, min_pixels, limit) and "progressive" not in image.info:
+        num_pixels //= 4
     if num_pixels > limit:
         raise ValueError(
-            f"expected at most {limit} pixels, four times as many in a JPEG. Received: "
+            f"expected at most {limit} pixels, four times as many in a baseline JPEG. Received: "
             f"{whole}. If it is to be read, raise --max_pixels."
         )
     with room.taken(num_pixels):

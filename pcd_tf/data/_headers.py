@@ -8,7 +8,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from pcd_tf import files
@@ -48,6 +48,8 @@ def open_image(
             f"Cannot decode {name}: it has more pixels than --max_pixels allows. If it is to be "
             "read, raise that."
         ) from error
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"Cannot decode {name}: it is no {', '.join(formats)}.") from error
     except _DAMAGED as error:
         raise DecodeError(f"Cannot decode {name}: {type(error).__name__}: {error}") from error
 

@@ -29,5 +29,11 @@ def run(config: Config) -> None:
     )
     teacher.save(directory.path / "teacher", overwrite=True)
     directory.finish(teacher_sha256=fingerprint)
-    following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
+    following = command(
+        "distill",
+        dataset="folder",
+        data_dir="PHOTOS",
+        teacher_checkpoint=directory.path / "teacher",
+        workdir="DIR",
+    )
     print(f"  teacher     {directory.path / 'teacher'}\n  next        {following}")

@@ -61,7 +61,15 @@ def run(config: Config) -> None:
     chance = 1 / config.global_batch_size
     training.draw(directory, source, lines, networks, image_size=config.image_size, chance=chance)
     training.conclude(directory, source, lines, chance=chance)
-    following = command("distill", teacher_checkpoint=directory.path / "teacher", workdir="DIR")
+    following = command(
+        "distill",
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        tfds_name=config.tfds_name,
+        teacher_checkpoint=directory.path / "teacher",
+        image_size=config.image_size,
+        workdir="DIR",
+    )
     print(f"  teacher   {directory.path / 'teacher'}\n  next      {following}")
 
 

@@ -57,14 +57,24 @@ def held_back() -> Iterator[Callable[[], bool]]:
 def raised() -> Iterator[None]:
     """Raises Interrupted in the block when a signal comes, so that what it began is tidied away.
 
-    Python itself does so for SIGINT alone; the others would end the process at once.
+    Python itself does so for SIGINT alone; the others would end the process at once. Where Python
+    or a library catches it, or makes another error of it, it is raised at the end of the block.
     """
+    received: list[int] = []
 
     def interrupt(number: int) -> None:
+        received.append(number)
         raise Interrupted(number)
 
-    with _listening(interrupt):
-        yield
+    try:
+        with _listening(interrupt):
+            yield
+    except Exception as error:
+        if received:
+            raise Interrupted(received[0]) from error
+        raise
+    if received:
+        raise Interrupted(received[0])
 
 
 @contextlib.contextmanager

@@ -292,8 +292,17 @@ def test_a_jpeg_that_is_too_large_is_decoded_smaller(at_most):
     at_most(600)
     assert decode(stored).size == (30, 20)
     at_most(598)
-    with pytest.raises(DecodeError, match=r"at most 598 pixels, four times as many in a JPEG"):
+    with pytest.raises(DecodeError, match=r"at most 598 pixels, four times as many in a baseline"):
         decode(stored)
+    # A progressive one takes the memory of all its pixels.
+    stored = encoded(Image.fromarray(quadrants(40, 60)), "JPEG", progressive=True)
+    with pytest.raises(DecodeError, match="at most 598 pixels"):
+        decode(stored)
+    at_most(2398)
+    with pytest.raises(DecodeError, match="Received: 2400"):
+        decode(stored)
+    at_most(2400)
+    assert decode(stored).size == (60, 40)
 
 
 def test_threads_decode_only_so_many_pixels_at_once(monkeypatch):

@@ -14,6 +14,7 @@ JOBS = Path(__file__).resolve().parents[2] / "pcd_tf" / "jobs"
 def test_a_plain_command_is_left_as_it_is():
     given = command("export", workdir=Path("runs/student"), format="saved_model", out="DIR")
     assert given == "python main.py export --workdir=runs/student --format=saved_model --out=DIR"
+    assert command("embed", data_dir=None, out="DIR") == "python main.py embed --out=DIR"
 
 
 @pytest.mark.parametrize("name", ["my run", "it's", "$(touch x)", "a;b", "ü*", "~"])

@@ -46,7 +46,10 @@ def test_it_leaves_a_teacher_as_pretrain_does(checkpoint, tmp_path, capsys):
     assert "48 arrays used; not used: base_encoder (58), num_batches_tracked (10)" in printed
     assert "of the backbone, 2,184 of the head, 4 channels of an embedding" in printed
     assert "(bound 0.01)" in printed
-    expected = f"distill '--teacher_checkpoint={workdir / 'teacher'}' --workdir=DIR"
+    expected = (
+        "distill --dataset=folder --data_dir=PHOTOS "
+        f"'--teacher_checkpoint={workdir / 'teacher'}' --workdir=DIR"
+    )
     assert f"  next        python main.py {expected}\n" in printed
 
 

@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(
     stray = shutil.copytree(flowers, tmp_path / "stray")
     shutil.copy(stray / "val" / "poppy" / "1.png", stray / "val")
     maps = ("--probe=linear_dense", "--dataset=png_maps")
-    single = class_maps(tmp_path / "single", train=(0, 1), val=(0,))
+    single = class_maps(tmp_path / "single", train=(0,), val=(0, 1))
     cases = [
         ((f"--data_dir={other}",), "violet only in .*; rose only in"),
         ((f"--data_dir={one}",), "two classes or more .* Received: no class folders"),
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(
         ((f"--data_dir={flowers}", "--eval_split=test"), "to be a directory of images"),
         ((f"--data_dir={flowers}", "--eval_split=train"), "other images than the probe learns"),
         ((f"--data_dir={stray}",), "no class folders; no classes: images .* \\(1: 1.png\\)"),
-        ((*maps, f"--data_dir={single}"), "two classes or more in .*val.*: the ids 0 alone"),
+        ((*maps, f"--data_dir={single}"), "two classes or more in .*train.*: the ids 0 alone"),
         (("--dataset=synthetic",), "no class of their own"),
         ((f"--data_dir={flowers}", "--probe=linear_dense"), "linear_dense takes .*png_maps"),
     ]

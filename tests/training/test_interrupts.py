@@ -32,10 +32,20 @@ def test_a_terminal_that_closes_and_its_shell_are_one_signal():
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)
         assert asked_to_stop()
-    with interrupts.raised():
-        with contextlib.suppress(interrupts.Interrupted):
+
+    tidied = []
+
+    @interrupts.raised()
+    def job():
+        try:
             signal.raise_signal(signal.SIGHUP)
-        signal.raise_signal(signal.SIGHUP)  # while what was begun is tidied away
+        finally:
+            signal.raise_signal(signal.SIGHUP)  # while what was begun is tidied away
+            tidied.append(True)
+
+    with pytest.raises(interrupts.Interrupted):
+        job()
+    assert tidied == [True]
 
 
 LEAVE = """
@@ -91,6 +101,24 @@ def test_a_signal_is_raised_and_handlers_are_put_back(number):
         signal.raise_signal(number)
     assert caught.value.number == number
     assert signal.getsignal(number) is earlier
+
+
+def test_a_signal_that_is_caught_or_made_another_error_is_raised_all_the_same():
+    @interrupts.raised()
+    def caught():
+        with contextlib.suppress(KeyboardInterrupt):  # as Python does while it frees an object
+            signal.raise_signal(signal.SIGHUP)
+
+    @interrupts.raised()
+    def made_another():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise SystemError("bad argument to internal function") from error
+
+    for job in (caught, made_another):
+        with pytest.raises(interrupts.Interrupted):
+            job()
 
 
 @pytest.mark.parametrize("number", SIGNALS)

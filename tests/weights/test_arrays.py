@@ -1,12 +1,12 @@
 """Named arrays: files, names, and the refusal of everything that does not fit."""
 
+import os
 import resource
 
 import keras
 import keras_hub
 import numpy as np
 import pytest
-import safetensors
 
 from pcd_tf import errors
 from pcd_tf.weights import arrays
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_as_such(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(safetensors.SafetensorError, match="File too large") as caught:
+        with pytest.raises(OSError, match="File too large") as caught:
             arrays.write(tmp_path / "file.safetensors", {"a": np.zeros(1000, "float32")})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -183,3 +183,12 @@ def random_state(model):
         name: random.normal(size=variable.shape).astype("float32")
         for name, variable in arrays.variables(model).items()
     }
+
+
+def test_others_may_read_what_the_user_s_umask_lets_them(tmp_path):
+    earlier = os.umask(0o022)
+    try:
+        arrays.write(tmp_path / "weights.safetensors", {"a": np.zeros(3)})
+    finally:
+        os.umask(earlier)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o644
