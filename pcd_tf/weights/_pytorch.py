@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pcd_tf.errors import UserError
-from pcd_tf.weights import bounds
+from pcd_tf.weights import _pickles, bounds
 
 # Classes of what published checkpoints hold beside arrays. None of them is made: a stand-in takes
 # what they would be made of, and keeps nothing. A class of any other name is refused.
@@ -37,6 +37,7 @@ _HARMLESS = (
     "datetime.timedelta",
     "datetime.datetime",
 )
+_NUM_PICKLES = 5  # magic number, version, machine, content, names of arrays: torch.serialization
 # Lightning's `hyper_parameters`, a dict with another name, which is made as a plain one.
 _DICTS = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
@@ -65,6 +66,7 @@ def load(file: Path) -> Mapping[Any, Any]:
         ) from error
     is_zip = zipfile.is_zipfile(file)  # the format before is bare pickles, one after the other
     try:
+        _check_pickles(file)
         if is_zip:
             _check_sums(file)
         with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
@@ -114,6 +116,20 @@ def _check_sums(file: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
+def _check_pickles(file: Path) -> None:
+    """Looks through a file's pickles: one in an archive, several in a row in the older format."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    with archive.open(name) as member:
+                        _pickles.check(member)
+        return
+    with file.open("rb") as stream:
+        for _ in range(_NUM_PICKLES):
+            _pickles.check(stream)
 
 
 class _StandIn:
