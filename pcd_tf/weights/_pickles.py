@@ -2,6 +2,7 @@
 
 import pickletools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from pcd_tf.errors import UserError
@@ -18,10 +19,14 @@ _GET = ("GET", "BINGET", "LONG_BINGET")
 _PUT = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
-def check(stream: IO[bytes]) -> None:
+def check(stream: IO[bytes], file: Path) -> None:
     """Refuses a pickle whose tuples could not be hashed, or that asks for bare memory.
 
     One that is damaged passes: whoever loads it says so.
+
+    Args:
+        stream: at the pickle's start; it is read to its end.
+        file: what to call it in the error.
 
     Raises:
         UserError: when it would not end, or end the process.
@@ -35,8 +40,8 @@ def check(stream: IO[bytes]) -> None:
         return
     if is_harmful:
         raise UserError(
-            "Expected a checkpoint of arrays. Received: a file made to do harm, which would take "
-            "for ever to load, or all memory. Fetch it anew from a source that you trust."
+            f"Expected a checkpoint of arrays. Received: {file}, which is made to do harm: to load "
+            "it would take for ever, or all memory. Fetch it anew from a source that you trust."
         )
 
 

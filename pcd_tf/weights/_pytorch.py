@@ -125,11 +125,11 @@ def _check_pickles(file: Path) -> None:
             for name in archive.namelist():
                 if name.endswith("data.pkl"):
                     with archive.open(name) as member:
-                        _pickles.check(member)
+                        _pickles.check(member, file)
         return
     with file.open("rb") as stream:
         for _ in range(_NUM_PICKLES):
-            _pickles.check(stream)
+            _pickles.check(stream, file)
 
 
 class _StandIn:
