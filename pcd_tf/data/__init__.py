@@ -1,6 +1,8 @@
-"""Where images come from, one source a file, and the two augmented views made of each image.
+"""Images, and what is known of them: one source a file, one stream for all.
 
-Importing this package loads no TensorFlow; a source's module is imported when it is built.
+A source has images, some of one class each; objects on images (boxes and masks); or a class at
+every pixel. Importing this package loads no TensorFlow; a source's module is imported when it is
+built.
 
 Example:
     source = pcd_tf.data.build("folder", data_dir="~/photos", seed=0)
@@ -14,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
+from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pcd_tf.data._source import Source as Source
@@ -34,13 +37,11 @@ _PUBLIC = {
     "MAX_PIXELS": "_memory",
     "SUFFIXES": "_decode",
     "Source": "_source",
-    "epochs": "_source",
-    "shuffled_indices": "_source",
-    "centre_crop": "_views",
+    "centre_crop": "_ordered",
     "noted": "_source",
     "images_in_order": "_ordered",
     "identity": "_names",
-    "plain_images": "_views",
+    "plain_images": "_ordered",
     "directories": "_tree",
     "python_function": "_python_function",
     "two_views": "_views",
@@ -49,9 +50,17 @@ _PUBLIC = {
 __all__ = ["build", "names", *_PUBLIC]
 
 
-def names() -> tuple[str, ...]:
-    """Lists the sources: the values of `--dataset`."""
-    return plugins.names(__name__)
+# Which sources there are, each a module of this package, and what each can be built as.
+_SOURCES = {
+    "folder": ("images",),
+    "synthetic": ("images",),
+    "tfds": ("images",),
+}
+
+
+def names(what: str = "images") -> tuple[str, ...]:
+    """Lists the sources that can be built as "images", "annotated" or "segmented"."""
+    return tuple(name for name, known in _SOURCES.items() if what in known)
 
 
 def build(
@@ -79,10 +88,19 @@ def build(
             folder does not exist; when the dataset is not prepared, and cannot or must not be
             (tfds).
     """
-    module = plugins.load(__name__, name)
-    return module.build(
+    return _module(name, "images").build(
         data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed, download=download
     )
+
+
+def _module(name: str, what: str) -> Any:
+    choices = names(what)
+    if name not in choices:
+        raise UserError(
+            f"Expected a source of {what}: {', '.join(choices)}. "
+            f"Received: {name!r}.{plugins.did_you_mean(name, choices)}"
+        )
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def __getattr__(name: str) -> Any:

@@ -74,6 +74,12 @@ def set_max_pixels(max_pixels: int) -> None:
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
+def max_pixels() -> float:
+    """How many pixels an image may have; infinite where Pillow was told so."""
+    most = Image.MAX_IMAGE_PIXELS
+    return math.inf if most is None else 2 * most  # as Pillow counts
+
+
 def decode(
     encoded: bytes | str | os.PathLike[str],
     *,
@@ -145,8 +151,7 @@ def _decoded_file(path: str | os.PathLike[str], min_pixels: int | None) -> Image
 def _decoded(file: BinaryIO, min_pixels: int | None) -> Image.Image:
     image = _identified(file)
     whole = num_pixels = image.width * image.height
-    most = Image.MAX_IMAGE_PIXELS
-    limit = math.inf if most is None else 2 * most  # as Pillow counts
+    limit = max_pixels()
     # A progressive JPEG takes the memory of all its pixels, however small it is decoded.
     if _shrink_on_load(image, min_pixels, limit) and "progressive" not in image.info:
         num_pixels //= 4

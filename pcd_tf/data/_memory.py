@@ -29,45 +29,17 @@ class Room:
         self._free = size
         self._next_in_turn = threading.Lock()
         self._freed = threading.Condition()
-        self._thread = threading.local()
 
     @contextlib.contextmanager
     def taken(self, amount: int) -> Iterator[None]:
-        """Waits until there is room for an amount, and holds it until the end of this block.
-
-        A thread in a block of `keeping` holds it longer: to the end of that block, or until it
-        takes again.
-        """
-        self._give_back_kept()
+        """Waits until there is room for an amount, and holds it until the end of this block."""
         amount = min(amount, self.size)
         with self._next_in_turn, self._freed:
             self._freed.wait_for(lambda: self._free >= amount)
             self._free -= amount
-        is_kept = False
-        try:
-            yield
-            is_kept = getattr(self._thread, "is_keeping", False)
-        finally:
-            if is_kept:
-                self._thread.kept = amount
-            else:
-                self._give_back(amount)
-
-    @contextlib.contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Makes a thread hold what it takes in this block until it is done with the result."""
-        self._thread.is_keeping = True
         try:
             yield
         finally:
-            self._thread.is_keeping = False
-            self._give_back_kept()
-
-    def _give_back_kept(self) -> None:
-        self._give_back(getattr(self._thread, "kept", 0))
-        self._thread.kept = 0
-
-    def _give_back(self, amount: int) -> None:
-        with self._freed:
-            self._free += amount
-            self._freed.notify()  # one at most waits here: the next in turn
+            with self._freed:
+                self._free += amount
+                self._freed.notify()  # one at most waits here: the next in turn

@@ -1,15 +1,36 @@
-"""Every image once, in order and without augmentation, as a stream of batches."""
+"""Images once, in order and without augmentation, as a stream of batches."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from pcd_tf.data._python_function import python_function
+from pcd_tf.data._order import Record
+from pcd_tf.data._pixels import pixels_or_black, pixels_or_replacement
+from pcd_tf.data._resize import resize
 from pcd_tf.data._source import Source
-from pcd_tf.data._views import NUM_PREFETCHED, central_square
+from pcd_tf.data._stream import batches
+
+Crop = Callable[[tf.Tensor, int], tf.Tensor]
+# An image of more pixels than this times those of the result may be decoded smaller.
+_ENOUGH = 4**2
+
+
+def central_square(size: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Chooses the largest square in the middle: height and width -> y0, x0, y1, x1, in pixels."""
+    del image_size
+    return _central(size, tf.reduce_min(size))
+
+
+def centre_crop(size: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Chooses what is left when the short side is resized to 256/224 of S and the centre cut out.
+
+    As the protocols that evaluate whole images do: MoCo v3's and DINO's `Resize(256)`, then
+    `CenterCrop(224)`.
+    """
+    short = round(image_size * 256 / 224)
+    least = tf.reduce_min(size)
+    return _central(size, tf.maximum(1, (2 * least * image_size + short) // (2 * short)))
 
 
 def images_in_order(
@@ -18,7 +39,7 @@ def images_in_order(
     image_size: int,
     batch_size: int,
     start: int = 0,
-    crop: Callable[[Image.Image, int], np.ndarray] = central_square,
+    crop: Crop = central_square,
 ) -> tf.data.Dataset:
     """Makes every image of a source once, without augmentation.
 
@@ -30,8 +51,7 @@ def images_in_order(
         image_size: height and width to resize to, in pixels.
         batch_size: images a batch; the last batch may hold fewer.
         start: the image to start at; those before it are not decoded.
-        crop: what makes it a square of image_size: the central square resized, as `plain_images`
-            makes it, or `centre_crop`.
+        crop: which square is resized: `central_square` or `centre_crop`.
 
     Returns:
         a dataset of dicts, B images a batch and S pixels a side:
@@ -44,22 +64,42 @@ def images_in_order(
         batches = images_in_order(source, image_size=224, batch_size=64)
     """
 
-    def pixels(index: np.ndarray, payload: Any) -> tuple[np.ndarray, np.bool_]:
-        image = source.open_or_skip(int(index), payload)
-        if image is None:
-            return np.zeros((image_size, image_size, 3), np.uint8), np.False_
-        return crop(image, image_size), np.True_
-
-    def example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        inputs = [record["index"], record["payload"]]
-        image, readable = python_function(pixels, inputs, [tf.uint8, tf.bool])
+    def example(record: Record) -> dict[str, tf.Tensor]:
+        image, readable = pixels_or_black(source, record, min_pixels=_ENOUGH * image_size**2)
         return {
-            "images": tf.ensure_shape(image, (image_size, image_size, 3)),
-            "readable": tf.ensure_shape(readable, ()),
+            "images": _cropped(image, image_size, crop),
+            "readable": readable,
             "label": record["label"],
             "index": record["index"],
         }
 
-    examples = source.records_in_order(start)
-    examples = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size).prefetch(NUM_PREFETCHED)
+    records = source.chosen(range(start, source.num_examples))
+    return batches(records, example, batch_size, drop_remainder=False)
+
+
+def plain_images(source: Source, *, image_size: int, indices: Sequence[int]) -> np.ndarray:
+    """Makes images without augmentation, for pictures: the central square, resized.
+
+    Returns:
+        uint8 (n, S, S, 3): n indices, S = image_size.
+    """
+
+    def example(record: Record) -> dict[str, tf.Tensor]:
+        image, _ = pixels_or_replacement(source, record, min_pixels=_ENOUGH * image_size**2)
+        return {"images": _cropped(image, image_size, central_square)}
+
+    stream = batches(source.chosen(indices), example, len(indices), drop_remainder=False)
+    (batch,) = stream.as_numpy_iterator()
+    return batch["images"]
+
+
+def _cropped(image: tf.Tensor, image_size: int, crop: Crop) -> tf.Tensor:
+    """Cuts a square out of uint8 (H, W, 3) and resizes it to (S, S, 3)."""
+    box = crop(tf.shape(image)[:2], image_size)
+    square = resize(image[None, box[0] : box[2], box[1] : box[3]], (image_size, image_size))[0]
+    return tf.ensure_shape(square, (image_size, image_size, 3))
+
+
+def _central(size: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
+    start = (size - side) // 2
+    return tf.concat([start, start + side], axis=0)

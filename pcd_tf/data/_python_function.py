@@ -14,7 +14,6 @@ from tensorflow.python.data.ops.multi_device_iterator_ops import (
 )
 
 from pcd_tf import files
-from pcd_tf.data._decode import room
 
 
 def python_function(
@@ -36,8 +35,7 @@ def python_function(
         its outputs, without static shapes: one tensor or a list of them.
     """
     _close_iterators_at_exit()
-    # What an image takes of the memory is held until the function has made something smaller of it.
-    return tf.numpy_function(room.keeping()(function), inputs, output_types)
+    return tf.numpy_function(function, inputs, output_types)
 
 
 @functools.cache

@@ -1,11 +1,11 @@
-"""How strong the augmentation of the two views is, and the random numbers of one view."""
+"""How strong the augmentation of the two views is, and what random numbers make of it."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
-
-Box = tuple[int, int, int, int]  # y0, x0, y1, x1 in pixels, y1 and x1 not included
+import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,46 +71,62 @@ MOCO_V3 = Recipe(
 )
 
 
-def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Makes the random numbers of one example in one epoch, whatever came before it."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, index])))
+def draw_photometric(views: Sequence[ViewRecipe], numbers: tf.Tensor) -> tf.Tensor:
+    """Makes the parameters of `pcd_tf.layers.Photometric` of V views from random numbers.
 
-
-def draw_photometric(view: ViewRecipe, rng: np.random.Generator) -> np.ndarray:
-    """Draws the parameters of `pcd_tf.layers.Photometric` for one view.
+    Args:
+        views: V recipes.
+        numbers: float32 (V, 10), from [0, 1).
 
     Returns:
-        float32 (8,): brightness, contrast, saturation (factors, 1 is none), hue (turns, 0 is none),
-        order of these four (0 to 23), grey (0 or 1), sigma (pixels, 0 is none), solarise (0 or 1).
+        float32 (V, 8): brightness, contrast, saturation (factors, 1 is none), hue (turns, 0 is
+        none), order of these four (0 to 23), grey (0 or 1), sigma (pixels, 0 is none), solarise
+        (0 or 1).
     """
-    # All numbers are drawn whether used or not, so that one setting does not shift the next one's.
-    jitter, grey, blur, solarise = rng.random(4) < (
-        view.jitter,
-        view.grey,
-        view.blur,
-        view.solarise,
+    chances = tf.constant([(v.jitter, v.grey, v.blur, v.solarise) for v in views])
+    jitter, grey, blur, solarise = tf.split(numbers[:, :4] < chances, 4, axis=1)
+    strengths = np.array([(v.brightness, v.contrast, v.saturation) for v in views], np.float32)
+    factors = _between(np.maximum(1 - strengths, 0), 1 + strengths, numbers[:, 4:7])
+    hues = np.array([[v.hue] for v in views], np.float32)
+    hue = _between(-hues, hues, numbers[:, 7:8])
+    order = tf.floor(24 * numbers[:, 8:9])
+    colour = tf.where(jitter, tf.concat([factors, hue, order], 1), [1.0, 1.0, 1.0, 0.0, 0.0])
+    sigmas = np.array([v.blur_sigma for v in views], np.float32)
+    sigma = tf.where(blur, _between(sigmas[:, :1], sigmas[:, 1:], numbers[:, 9:10]), 0.0)
+    grey, solarise = tf.cast(grey, tf.float32), tf.cast(solarise, tf.float32)
+    return tf.concat([colour, grey, sigma, solarise], axis=1)
+
+
+def draw_crops(views: Sequence[ViewRecipe], size: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """Makes V crops as torchvision's RandomResizedCrop: ten tries, then the central crop.
+
+    Args:
+        views: V recipes.
+        size: int32 (2,), height and width of the image in pixels.
+        numbers: float32 (V, 22), from [0, 1).
+
+    Returns:
+        int32 (V, 4): y0, x0, y1, x1 in pixels, y1 and x1 not included.
+    """
+    size = tf.cast(size, tf.float32)
+    areas = np.array([v.crop_area for v in views], np.float32)
+    ratios = np.array([v.crop_ratio for v in views], np.float32)
+    logs = np.log(ratios)
+    area = tf.reduce_prod(size) * _between(areas[:, :1], areas[:, 1:], numbers[:, :10])
+    ratio = tf.exp(_between(logs[:, :1], logs[:, 1:], numbers[:, 10:20]))
+    tries = tf.round(tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1)))  # (V, 10, 2)
+    fits = tf.reduce_all((tries >= 1) & (tries <= size), axis=-1)
+    first = tf.argmax(fits, axis=1)
+    drawn = tf.gather(tries, first, batch_dims=1)  # (V, 2)
+    start = tf.floor(numbers[:, 20:22] * (size - drawn + 1))
+    central = tf.clip_by_value(
+        tf.round(size[::-1] / np.stack([ratios[:, 0], 1 / ratios[:, 1]], 1)), 1, size
     )
-    strengths = np.array([view.brightness, view.contrast, view.saturation])
-    factors = rng.uniform(np.maximum(1 - strengths, 0), 1 + strengths)
-    hue = rng.uniform(-view.hue, view.hue)
-    order = rng.integers(24)
-    sigma = rng.uniform(*view.blur_sigma)
-    colour = (*factors, hue, order) if jitter else (1, 1, 1, 0, 0)
-    return np.array([*colour, grey, sigma if blur else 0, solarise], np.float32)
+    is_drawn = tf.reduce_any(fits, axis=1, keepdims=True)
+    sides = tf.where(is_drawn, drawn, central)
+    start = tf.where(is_drawn, start, tf.floor((size - central) / 2))
+    return tf.cast(tf.concat([start, start + sides], axis=1), tf.int32)
 
 
-def draw_crop(view: ViewRecipe, height: int, width: int, rng: np.random.Generator) -> Box:
-    """Draws a crop as torchvision's RandomResizedCrop: ten tries, then the central crop."""
-    log_ratio = np.log(view.crop_ratio)
-    for _ in range(10):
-        area = height * width * rng.uniform(*view.crop_area)
-        ratio = math.exp(rng.uniform(*log_ratio))
-        h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 0 < h <= height and 0 < w <= width:
-            y, x = rng.integers((height - h + 1, width - w + 1)).tolist()
-            return y, x, y + h, x + w
-    low, high = view.crop_ratio
-    h = min(height, max(1, round(width / low)))
-    w = min(width, max(1, round(height * high)))
-    y, x = (height - h) // 2, (width - w) // 2
-    return y, x, y + h, x + w
+def _between(low: np.ndarray, high: np.ndarray, numbers: tf.Tensor) -> tf.Tensor:
+    return low + (high - low) * numbers

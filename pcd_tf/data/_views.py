@@ -1,17 +1,13 @@
 """Two augmented views of every image, as an endless stream of batches."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from pcd_tf.data._python_function import python_function
-from pcd_tf.data._recipe import Recipe, draw_crop, draw_photometric, generator
-from pcd_tf.data._source import Source, epochs
-
-NUM_PREFETCHED = 2  # batches
+from pcd_tf.data._order import Record, uniform
+from pcd_tf.data._pixels import pixels_or_replacement
+from pcd_tf.data._recipe import Recipe, draw_crops, draw_photometric
+from pcd_tf.data._resize import resize
+from pcd_tf.data._source import Source
+from pcd_tf.data._stream import batches
 
 
 def two_views(
@@ -52,102 +48,31 @@ def two_views(
         batches = two_views(source, BYOL, image_size=224, global_batch_size=64, seed=0)
     """
     source.check(global_batch_size)
+    views = (recipe.first, recipe.second)
+    min_pixels = recipe.min_pixels(image_size)
 
-    def example_views(epoch: np.ndarray, index: np.ndarray, payload: Any) -> tuple[Any, ...]:
-        return _make_views(source, recipe, image_size, seed, int(epoch), int(index), payload)
-
-    def views(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        inputs = [record["epoch"], record["index"], record["payload"]]
-        types = [spec.dtype for spec in spec_of.values()]
-        outputs = python_function(example_views, inputs, types)
+    def example(record: Record) -> dict[str, tf.Tensor]:
+        image, index = pixels_or_replacement(source, record, min_pixels=min_pixels)
+        size = tf.shape(image)[:2]
+        numbers = uniform(seed, record, (2, 33))
+        crops = draw_crops(views, size, numbers[:, :22])
+        flips = numbers[:, 22] < [view.flip for view in views]
+        images = [_cut(image, crops[i], flips[i], image_size) for i in range(2)]
         return {
-            name: tf.ensure_shape(output, spec_of[name].shape)
-            for name, output in zip(spec_of, outputs, strict=True)
+            "images": tf.stack(images),
+            "boxes": tf.cast(crops, tf.float32) / tf.cast(tf.tile(size, [2]), tf.float32),
+            "flips": flips,
+            "photometric": draw_photometric(views, numbers[:, 23:]),
+            "index": index,
         }
 
-    spec_of = {
-        "images": tf.TensorSpec((2, image_size, image_size, 3), tf.uint8),
-        "boxes": tf.TensorSpec((2, 4), tf.float32),
-        "flips": tf.TensorSpec((2,), tf.bool),
-        "photometric": tf.TensorSpec((2, 8), tf.float32),
-        "index": tf.TensorSpec((), tf.int64),
-    }
-    examples = epochs(
-        lambda epoch: source.records(seed, epoch),
-        source.num_examples,
-        start=start_step * global_batch_size,
-    )
-    examples = examples.map(views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(global_batch_size, drop_remainder=True).prefetch(NUM_PREFETCHED)
+    records = source.shuffled(seed, start_step * global_batch_size)
+    return batches(records, example, global_batch_size, drop_remainder=True)
 
 
-def plain_images(source: Source, *, image_size: int, indices: Sequence[int]) -> np.ndarray:
-    """Makes images without augmentation, for pictures: the central square, resized.
-
-    Returns:
-        uint8 (n, S, S, 3): n indices, S = image_size.
-    """
-    images = np.empty((len(indices), image_size, image_size, 3), np.uint8)
-    for row, (index, payload) in enumerate(zip(indices, source.payloads(indices), strict=True)):
-        _, image = source.read(index, payload)
-        images[row] = central_square(image, image_size)
-    return images
-
-
-def central_square(image: Image.Image, image_size: int) -> np.ndarray:
-    """Cuts out the largest square in the middle and resizes it to uint8 (S, S, 3)."""
-    side = min(image.size)
-    x, y = (image.width - side) // 2, (image.height - side) // 2
-    return _resized(image, (y, x, y + side, x + side), image_size)
-
-
-def centre_crop(image: Image.Image, image_size: int) -> np.ndarray:
-    """Resizes the short side to 256/224 of S and cuts out the centre: uint8 (S, S, 3).
-
-    As the protocols that evaluate whole images do (MoCo v3's and DINO's `Resize(256)`, then
-    `CenterCrop(224)`), with torchvision's rounding. Only what is kept is resized.
-    """
-    short, least = round(image_size * 256 / 224), min(image.size)
-    box = []
-    for side in (image.height, image.width):
-        resized = side * short // least
-        start = round((resized - image_size) / 2)
-        box.append((start * side / resized, (start + image_size) * side / resized))
-    (y0, y1), (x0, x1) = box
-    return _resized(image, (y0, x0, y1, x1), image_size)
-
-
-def _make_views(
-    source: Source,
-    recipe: Recipe,
-    image_size: int,
-    seed: int,
-    epoch: int,
-    index: int,
-    payload: Any,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.int64]:
-    """Makes the two views of one example; the outputs are those of `two_views`, without B."""
-    used_index, image = source.read(index, payload, min_pixels=recipe.min_pixels(image_size))
-    rng = generator(seed, epoch, index)
-    scale = np.array([image.height, image.width] * 2, np.float32)
-    images = np.empty((2, image_size, image_size, 3), np.uint8)
-    boxes = np.empty((2, 4), np.float32)
-    flips = np.empty((2,), np.bool_)
-    photometric = np.empty((2, 8), np.float32)
-    for i, view in enumerate((recipe.first, recipe.second)):
-        photometric[i] = draw_photometric(view, rng)
-        flips[i] = rng.random() < view.flip
-        box = draw_crop(view, image.height, image.width, rng)
-        boxes[i] = box / scale
-        pixels = _resized(image, box, image_size)
-        images[i] = pixels[:, ::-1] if flips[i] else pixels
-    return images, boxes, flips, photometric, np.int64(used_index)
-
-
-def _resized(
-    image: Image.Image, box: tuple[float, float, float, float], image_size: int
-) -> np.ndarray:
-    """Cuts out a box and resizes it, antialiased, to uint8 (S, S, 3)."""
-    y0, x0, y1, x1 = box
-    size = (image_size, image_size)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
+def _cut(image: tf.Tensor, box: tf.Tensor, flip: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Cuts a box out of uint8 (H, W, 3), resizes it to (S, S, 3), and mirrors it or not."""
+    piece = image[None, box[0] : box[2], box[1] : box[3]]
+    view = resize(piece, (image_size, image_size))[0]
+    view = tf.cond(flip, lambda: tf.reverse(view, [1]), lambda: view)
+    return tf.ensure_shape(view, (image_size, image_size, 3))

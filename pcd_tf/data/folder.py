@@ -3,17 +3,15 @@
 import collections
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
 from pcd_tf import outside
 from pcd_tf.data import _tree
-from pcd_tf.data._decode import SUFFIXES, decode
-from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
+from pcd_tf.data._decode import SUFFIXES
+from pcd_tf.data._files import FileSource
 from pcd_tf.errors import UserError
 
 _SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*", re.IGNORECASE)
@@ -27,7 +25,7 @@ def build(*, data_dir: str | None = None, **_: object) -> "FolderSource":
     return FolderSource(data_dir)
 
 
-class FolderSource(Source):
+class FolderSource(FileSource):
     """Image files of directory trees, at any depth, sorted by path.
 
     All kinds are read that `decode` knows; what else lies there is counted in `left_out`. Where all
@@ -65,12 +63,12 @@ class FolderSource(Source):
                 f"Received: none, and {others or 'nothing else'}. Is it the right directory?"
             )
         # Of several directories, paths are relative to the one that holds them all.
-        self.root, prefixes = self.roots[0], [""]
+        root, prefixes = self.roots[0], [""]
         if len(trees) > 1:
             whole = [root.resolve() for root in self.roots]
-            self.root = Path(os.path.commonpath(whole))
-            prefixes = [f"{root.relative_to(self.root)}{os.sep}" for root in whole]
-        self.files = [
+            root = Path(os.path.commonpath(whole))
+            prefixes = [f"{one.relative_to(root)}{os.sep}" for one in whole]
+        files = [
             (prefix + image).removeprefix(f".{os.sep}")
             for prefix, tree in zip(prefixes, trees, strict=True)
             for image in tree.images
@@ -79,45 +77,26 @@ class FolderSource(Source):
 
         tops = [_top(image) for tree in trees for image in tree.images]
         folders = sorted(set(tops) - {""})
-        strays = [file for file, top in zip(self.files, tops, strict=True) if not top]
+        strays = [file for file, top in zip(files, tops, strict=True) if not top]
         why_no_classes = _why_no_classes(folders, strays)
         class_names = folders if len(folders) > 1 and not why_no_classes else []
         index = {name: place for place, name in enumerate(class_names)}
-        self._labels = np.array([index.get(top, -1) for top in tops], np.int64)
         super().__init__(
             name,
-            len(self.files),
-            class_names,
+            root,
+            files,
+            class_names=class_names,
+            labels=np.array([index.get(top, -1) for top in tops], np.int64),
             why_no_classes=why_no_classes,
             left_out=left_out,
         )
 
-    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
-        return shuffled_indices(self.num_examples, seed, epoch)
-
-    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
-        return indices_in_order(start, self._labels)
-
-    def image_name(self, index: int) -> str:
-        # Python holds a name that is no UTF-8 with lone surrogates, which no file format takes.
-        return self.files[index].encode(errors="backslashreplace").decode()
-
-    def payloads(self, indices: Sequence[int]) -> list[int]:
-        return list(indices)
-
-    def open(self, index: int, payload: object, *, min_pixels: int | None = None) -> Image.Image:
-        del payload
-        root = self.roots[self._root_of[index]]
-        return decode(self.root / self.files[index], min_pixels=min_pixels, root=root)
-
-    def replacements(self, index: int) -> Iterator[tuple[int, int]]:
-        for step in range(1, self.num_examples):
-            following = (index + step) % self.num_examples
-            yield following, following
+    def directory_of(self, index: int) -> Path:
+        return self.roots[self._root_of[index]]
 
     def label(self, index: int) -> int:
         """Returns the class of an image, an index into `class_names`; -1 where there are none."""
-        return int(self._labels[index])
+        return int(self.labels[index])
 
 
 def _top(image: str) -> str:

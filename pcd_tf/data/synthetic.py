@@ -1,15 +1,13 @@
 """`--dataset=synthetic`: a small hard world drawn on the fly; no files, no download."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data import _scene
-from pcd_tf.data._source import Source, indices_in_order, shuffled_indices
+from pcd_tf.data._source import Source
 from pcd_tf.errors import UserError
 
 NUM_EXAMPLES = 5000
@@ -95,17 +93,8 @@ class SyntheticSource(Source):
             "semantic_map": semantic_map,
         }
 
-    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
-        return shuffled_indices(self.num_examples, seed, epoch)
-
-    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
-        return indices_in_order(start, np.full(self.num_examples, -1))  # several objects an image
-
     def image_name(self, index: int) -> str:
         return f"{SPLITS[self._split]}/{index}"
-
-    def payloads(self, indices: Sequence[int]) -> list[int]:
-        return list(indices)
 
     def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
         del payload, min_pixels

@@ -11,6 +11,7 @@ import tensorflow_datasets
 from PIL import Image
 
 from pcd_tf.data._decode import decode, from_pixels
+from pcd_tf.data._order import Record
 from pcd_tf.data._source import Source
 from pcd_tf.errors import UserError
 
@@ -93,36 +94,43 @@ class TfdsSource(Source):
         self._stand_ins: list[tuple[int, Any]] = []
         self._stand_ins_lock = threading.Lock()
 
-    def records(self, seed: int, epoch: int | tf.Tensor) -> tf.data.Dataset:
-        def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
+    @property
+    def is_encoded(self) -> bool:
+        return self._is_encoded
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        return record["payload"]
+
+    def shuffled(self, seed: int, start: int = 0) -> tf.data.Dataset:
+        first_epoch, num_done = divmod(start, self.num_examples)
+
+        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             # For this graph alone: the order must not depend on what tf.random.set_seed was given.
             tf.compat.v1.set_random_seed(None)
             shuffle_seed = tf.random.stateless_uniform(
                 (), seed=[seed, epoch], minval=0, maxval=2**31 - 1, dtype=tf.int64
             )
             stream = self._stream(shuffle_files=True, shuffle_seed=shuffle_seed)
-            return stream.shuffle(NUM_SHUFFLED, shuffle_seed, reshuffle_each_iteration=False)
+            stream = stream.shuffle(NUM_SHUFFLED, shuffle_seed, reshuffle_each_iteration=False)
+            skipped = tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0)
+            return stream.skip(skipped).map(lambda record: {**record, "epoch": epoch})
 
-        return tf.data.Dataset.from_tensors(tf.cast(epoch, tf.int64)).flat_map(shuffled)
+        return tf.data.Dataset.counter(first_epoch).flat_map(epoch_records)
 
-    def records_in_order(self, start: int = 0) -> tf.data.Dataset:
-        records = self._stream(shuffle_files=False, labels=self._has_labels).skip(start)
+    def chosen(self, indices: Sequence[int]) -> tf.data.Dataset:
+        wanted = np.asarray(indices, np.int64)
+        first, last = (wanted.min(), wanted.max()) if wanted.size else (0, -1)
+        stream = self._stream(shuffle_files=False, labels=self._has_labels)
+        stream = stream.skip(first).take(last - first + 1)
+        if wanted.size <= last - first:
+            stream = stream.filter(lambda record: tf.reduce_any(record["index"] == wanted))
         if self._has_labels:
-            return records
-        return records.map(lambda record: {**record, "label": tf.constant(-1, tf.int64)})
+            return stream
+        return stream.map(lambda record: {**record, "label": tf.constant(-1, tf.int64)})
 
     def image_name(self, index: int) -> str:
         file = int(np.searchsorted(self._before, index, side="right")) - 1
         return f"{self._file_names[file]}__{index - self._shifts[file]}"
-
-    def payloads(self, indices: Sequence[int]) -> list[Any]:
-        wanted = set(indices)
-        found = {}
-        for record in self._stream(shuffle_files=False).take(max(wanted, default=-1) + 1):
-            index = int(record["index"])
-            if index in wanted:
-                found[index] = record["payload"].numpy()
-        return [found[index] for index in indices]
 
     def examples_to_show(self, count: int) -> list[int]:
         """Chooses the first ones: others of a stream cost reading all before them."""
@@ -144,7 +152,8 @@ class TfdsSource(Source):
         with self._stand_ins_lock:
             if not self._stand_ins:
                 indices = range(min(NUM_REPLACEMENTS, self.num_examples))
-                self._stand_ins = list(zip(indices, self.payloads(indices), strict=True))
+                records = self.chosen(indices).as_numpy_iterator()
+                self._stand_ins = [(record["index"], record["payload"]) for record in records]
         start = index % len(self._stand_ins)
         yield from self._stand_ins[start:]
         yield from self._stand_ins[:start]

@@ -1,0 +1,112 @@
+"""Common JPEG and PNG files -> RGB by TensorFlow's own decoders, outside of Python."""
+
+import tensorflow as tf
+
+from pcd_tf.data import _decode
+
+# Pixels of an image. Larger ones take turns, see `_decode.decode`: a progressive JPEG takes 6 bytes
+# for each of its own pixels, whatever is made of it, and each thread holds one.
+MOST_ENCODED = 2**26
+MOST_DECODED = 2**24
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NUM_CHANNELS_OF_CMYK = 4
+# Places in a JPEG. What says that it is to be turned comes first (Exif 2.32, 4.5.4 and 4.7.2), and
+# a segment has at most 64 KiB.
+_FIRST_BYTES = 4096
+_METADATA_BYTES = 2**17
+_HAS_METADATA = r"(?s)\C*(Exif|adobe\.com/xap)\C*"
+# The tag 0x0112 as one SHORT or LONG, in both byte orders, of a value from 2 to 8, and XMP's.
+_IS_TURNED = (
+    r"(?s)\C*("
+    r"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]|"
+    r"\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08]|"
+    r"\x01\x12\x00\x04\x00\x00\x00\x01\x00\x00\x00[\x02-\x08]|"
+    r"tiff:Orientation"
+    r")\C*"
+)
+# Of 8 bits or less; grey, RGB or palette; without an alpha, a transparent colour, or metadata that
+# may say that it is to be turned (W3C, PNG, 11.2.2 and 11.3).
+_IS_PLAIN_PNG = r"(?s)\C{24}[\x01-\x08][\x00\x02\x03]\C*"
+_IS_SPECIAL_PNG = r"(?s)\C*(tRNS|eXIf|Raw profile type|tiff:Orientation)\C*"
+_SCALES = (1, 2, 4, 8)  # a JPEG can be decoded at one of these parts of its height and width
+
+
+def decode(encoded: tf.Tensor, min_pixels: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes the bytes of a file as `_decode.decode` does, or declines to.
+
+    Args:
+        encoded: string ().
+        min_pixels: see `_decode.decode`.
+
+    Returns:
+        bool (), whether the image is of a kind that is decoded here; uint8 (H, W, 3), empty if not.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, when the image is damaged.
+    """
+    way = tf.cond(
+        tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG,
+        lambda: _jpeg_way(encoded, min_pixels),
+        lambda: _png_way(encoded),
+    )
+    image = tf.switch_case(
+        way,
+        [
+            *(lambda scale=scale: _decoded_jpeg(encoded, scale) for scale in _SCALES),
+            lambda: tf.io.decode_png(encoded, channels=3),
+            lambda: tf.zeros((0, 0, 3), tf.uint8),
+        ],
+    )
+    return way < _DECLINED, image
+
+
+_PNG_WAY = len(_SCALES)
+_DECLINED = _PNG_WAY + 1
+
+
+def _jpeg_way(encoded: tf.Tensor, min_pixels: int | None) -> tf.Tensor:
+    shape = tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)
+    num_pixels = shape[0] * shape[1]
+    least = 2**62 if min_pixels is None else min_pixels
+    squares = [scale**2 for scale in _SCALES[1:]]
+    enough = num_pixels // tf.constant(squares, tf.int64) >= least
+    way = tf.reduce_sum(tf.cast(enough, tf.int32))
+    is_turned = tf.cond(
+        _matches(encoded, _FIRST_BYTES, _HAS_METADATA),
+        lambda: _matches(encoded, _METADATA_BYTES, _IS_TURNED),
+        lambda: tf.constant(False),
+    )
+    decoded = num_pixels // tf.gather(tf.constant([1, *squares], tf.int64), way)
+    is_common = ~is_turned & (shape[2] != _NUM_CHANNELS_OF_CMYK) & _is_small(num_pixels, decoded)
+    return tf.where(is_common, way, _DECLINED)
+
+
+def _png_way(encoded: tf.Tensor) -> tf.Tensor:
+    is_plain = (
+        (tf.strings.substr(encoded, 0, len(_PNG)) == _PNG)
+        & tf.strings.regex_full_match(encoded, _IS_PLAIN_PNG)
+        & ~tf.strings.regex_full_match(encoded, _IS_SPECIAL_PNG)
+    )
+
+    def way() -> tf.Tensor:
+        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        num_pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+        return tf.where(_is_small(num_pixels, num_pixels), _PNG_WAY, _DECLINED)
+
+    return tf.cond(is_plain, way, lambda: tf.constant(_DECLINED))
+
+
+def _is_small(encoded: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
+    most = min(MOST_ENCODED, _decode.max_pixels())
+    return (encoded <= most) & (decoded <= MOST_DECODED)
+
+
+def _matches(encoded: tf.Tensor, num_bytes: int, pattern: str) -> tf.Tensor:
+    return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, num_bytes), pattern)
+
+
+def _decoded_jpeg(encoded: tf.Tensor, scale: int) -> tf.Tensor:
+    # The exact inverse transform, as Pillow's; it takes no longer.
+    return tf.io.decode_jpeg(encoded, channels=3, ratio=scale, dct_method="INTEGER_ACCURATE")

@@ -1,0 +1,69 @@
+"""Resizing in a graph, and the letterbox: the same in training, evaluation and SavedModels."""
+
+import tensorflow as tf
+
+# Enlarging is bilinear; so is shrinking to less than this part of the pixels, where each is still
+# read. Beyond it, all pixels below one are averaged: bilinear would leave most of them out.
+_FIRST_AVERAGED = 1.5
+
+
+def resize(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resizes without aliasing: uint8 (B, H, W, C) -> (B, h, w, C).
+
+    Args:
+        images: uint8 (B, H, W, C).
+        size: int32 (2,), h and w in pixels.
+    """
+    given = tf.cast(tf.shape(images)[1:3], tf.float32)
+    shrinking = tf.reduce_prod(given / tf.cast(size, tf.float32))
+
+    def averaged() -> tf.Tensor:
+        return tf.cast(tf.raw_ops.ResizeArea(images=images, size=size) + 0.5, tf.uint8)
+
+    def interpolated() -> tf.Tensor:
+        values, _, _ = tf.raw_ops.QuantizedResizeBilinear(
+            images=tf.bitcast(images, tf.quint8),
+            size=size,
+            min=0.0,
+            max=255.0,
+            half_pixel_centers=True,
+        )
+        return tf.bitcast(values, tf.uint8)
+
+    return tf.cond(shrinking > _FIRST_AVERAGED, averaged, interpolated)
+
+
+def resize_classes(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resizes maps of class ids to the nearest pixel's: uint8 (H, W) -> (h, w)."""
+    return tf.image.resize(maps[..., None], size, method="nearest")[..., 0]
+
+
+def fitted(size: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Gives the height and width in the letterbox: int32 (..., 2) -> (..., 2), in pixels.
+
+    The longer side becomes `image_size`, the other the nearest whole number, 1 at least.
+    """
+    longer = tf.reduce_max(size, axis=-1, keepdims=True)
+    return tf.maximum(1, (2 * size * image_size + longer) // (2 * longer))
+
+
+def letterbox(images: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Resizes images until the longer side fits, and pads with black at the bottom or the right.
+
+    Args:
+        images: uint8 (B, H, W, 3).
+        image_size: S.
+
+    Returns:
+        uint8 (B, S, S, 3).
+    """
+    images = resize(images, fitted(tf.shape(images)[1:3], image_size))
+    return padded(images, image_size)
+
+
+def padded(images: tf.Tensor, image_size: int, value: int = 0) -> tf.Tensor:
+    """Pads uint8 (B, H, W, C) at the bottom and the right to (B, S, S, C)."""
+    missing = image_size - tf.shape(images)[1:3]
+    paddings = [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]
+    images = tf.pad(images, paddings, constant_values=tf.constant(value, images.dtype))
+    return tf.ensure_shape(images, (None, image_size, image_size, images.shape[-1]))
