@@ -42,6 +42,8 @@ CASES = {
     "maps": "one view of 224 px with its class map, 500 x 375",
 }
 READERS = {"ours 1": 1, "ours 2": 2, "pillow 1": 1, "torchvision 2": 2}  # with how many cores
+Box = tuple[float, float, float, float]
+
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -76,7 +78,7 @@ def main() -> None:
 
 def compared(case: str, folder: Path, rounds: int, torch_python: str | None) -> dict[str, Any]:
     """Times all readers of a case in turns; prints and returns the medians and their ratios."""
-    interpreter = dict.fromkeys(READERS, sys.executable) | {"torchvision 2": torch_python}
+    interpreter = dict.fromkeys(READERS, sys.executable) | {"torchvision 2": torch_python or ""}
     measured: dict[str, list[float]] = {name: [] for name in READERS if interpreter[name]}
     for _ in range(rounds):
         for reader, values in measured.items():
@@ -318,7 +320,7 @@ def _boxes(number: int) -> list[list[float]]:
     ]
 
 
-def _crop(width: int, height: int) -> tuple[float, float, float, float]:
+def _crop(width: int, height: int) -> Box:
     """Draws a crop as torchvision's RandomResizedCrop: left, top, right, bottom."""
     for _ in range(10):
         area = width * height * random.uniform(0.08, 1.0)
@@ -330,7 +332,7 @@ def _crop(width: int, height: int) -> tuple[float, float, float, float]:
     return 0, 0, min(width, height), min(width, height)
 
 
-def _window(width: int, height: int) -> tuple[tuple[float, ...], tuple[int, int]]:
+def _window(width: int, height: int) -> tuple[Box, tuple[int, int]]:
     """Draws what is seen of an image that is scaled by 0.5 to 2: its part, and the size of that."""
     scale = random.uniform(0.5, 2.0) * IMAGE_SIZE / max(width, height)
     w, h = min(width, IMAGE_SIZE / scale), min(height, IMAGE_SIZE / scale)
