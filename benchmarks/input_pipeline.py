@@ -1,15 +1,14 @@
 """How fast images are read: ours on one core and on two, beside Pillow and torchvision.
 
-    python benchmarks/input_pipeline.py --photographs=DIR --out=input_pipeline.json
-    python benchmarks/input_pipeline.py ... --torch_python=VENV/bin/python
+    python benchmarks/input_pipeline.py --photographs=DIR --torch_python=VENV/bin/python
     python benchmarks/input_pipeline.py --number_of_files=1000000
 
-DIR holds any photographs (JPEG); 500 x 375 and 4000 x 3000 ones are made of them, with noise, so
-that a small file takes as many bytes as one of ImageNet. Each number is the median over rounds; in
+Images of 500 x 375 and of 4000 x 3000 are made of photographs (JPEG), by default of the one that
+matplotlib comes with, with noise, so that a small file takes as many bytes as one of ImageNet. Each number is the median over rounds; in
 each round every reader runs once, in a process of its own that has only its cores. Where the
 machine is busy the numbers fall, their ratios hardly.
 
-VENV has torch, torchvision, pillow and numpy; without one, its column stays empty.
+VENV has torch, torchvision, pillow and numpy; without it torchvision is left out.
 """
 
 import argparse
@@ -234,12 +233,14 @@ def torchvision(case: str, folder: Path) -> Iterator[int]:
             yield len(batch[0])
 
 
-def make(folder: Path, photographs: Path, cases: list[str]) -> None:
+def make(folder: Path, photographs: Path | None, cases: list[str]) -> None:
     """Makes the images of all cases out of photographs."""
     import numpy as np
+    from matplotlib import cbook
     from PIL import Image, ImageOps
 
-    found = sorted(photographs.rglob("*.jpg"))
+    given = photographs or Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    found = sorted(given.rglob("*.jpg")) or [given]
     rng = np.random.default_rng(0)
 
     def write(source: Path, target: Path, size: tuple[int, int]) -> None:
