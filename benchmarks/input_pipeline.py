@@ -4,9 +4,9 @@
     python benchmarks/input_pipeline.py --number_of_files=1000000
 
 Images of 500 x 375 and of 4000 x 3000 are made of photographs (JPEG), by default of the one that
-matplotlib comes with, with noise, so that a small file takes as many bytes as one of ImageNet. Each number is the median over rounds; in
-each round every reader runs once, in a process of its own that has only its cores. Where the
-machine is busy the numbers fall, their ratios hardly.
+matplotlib comes with, with noise, so that a small file takes as many bytes as one of ImageNet. Each
+number is the median over rounds; in each round every reader runs once, in a process of its own that
+has only its cores. Where the machine is busy the numbers fall, their ratios hardly.
 
 VENV has torch, torchvision, pillow and numpy; without it torchvision is left out.
 """
