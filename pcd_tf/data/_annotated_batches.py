@@ -173,7 +173,10 @@ def _image(
 
     def refuse(index: np.ndarray) -> np.ndarray:
         source.check_size(int(index))
-        raise DecodeError(f"Expected {source.image_name(int(index))} to stay as it was annotated.")
+        raise DecodeError(
+            f"Expected {source.image_name(int(index))} of {source.name} in the size that is "
+            "annotated. Received: another. Was it exchanged meanwhile? Start again."
+        )
 
     is_annotated = tf.reduce_all(size == -(-annotated // factor))
     return tf.cond(
