@@ -211,8 +211,9 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(UserError, match=rf"\A{message}"):
             list(annotated_images(source, [0]))
 
-    Image.new("RGB", (30, 40)).save(tmp_path / "first.png")
-    read_all_ways(r"Expected .*first\.png to be 40 x 30 pixels, .* Received: 30 x 40")
+    for width, height in ((30, 40), (400, 300)):
+        Image.new("RGB", (width, height)).save(tmp_path / "first.png")
+        read_all_ways(rf"Expected .*first\.png to be 40 x 30 pixels.* Received: {width} x {height}")
     (tmp_path / "first.png").write_bytes(b"no picture")
     read_all_ways(r"Cannot decode .*first\.png")
 
