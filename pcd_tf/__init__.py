@@ -52,7 +52,6 @@ _PACKAGES = (
     "models",
     "objectives",
     "probes",
-    "segmented",
     "segmenters",
     "students",
     "teachers",

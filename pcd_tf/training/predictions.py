@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from pcd_tf.segmented import IGNORED
+from pcd_tf.data import IGNORED
 
 _SIDE = 3.0  # inches of an image
 

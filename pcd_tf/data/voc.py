@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from pcd_tf import files, outside
+from pcd_tf.data._files import FileSource
+from pcd_tf.data._segmented import MapFiles, Segmented
 from pcd_tf.errors import UserError
-from pcd_tf.segmented import _source
 
 # Everingham et al., "The PASCAL Visual Object Classes Challenge", 2012, in the order of its ids.
 CLASS_NAMES = (
@@ -32,7 +33,7 @@ CLASS_NAMES = (
 )
 
 
-def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
+def build_segmented(*, data_dir: str | None, split: str, **_: object) -> Segmented:
     """Opens a split of a directory such as VOCdevkit/VOC2012.
 
     Raises:
@@ -50,12 +51,12 @@ def build(*, data_dir: str | None, split: str, **_: object) -> _source.Source:
             f"Expected the list of the split, {file}. Received: no such file. "
             f"Splits there: {there}."
         )
-    names = [
-        outside.relative(name, file) for line in files.read_lines(file) for name in line.split()
+    stems = [
+        outside.relative(stem, file) for line in files.read_lines(file) for stem in line.split()
     ]
-    return _source.PngSource(
-        f"{root} {split}",
-        [root / "JPEGImages" / f"{name}.jpg" for name in names],
-        [root / "SegmentationClass" / f"{name}.png" for name in names],
+    name = f"{root} {split}"
+    return Segmented(
+        FileSource(name, root / "JPEGImages", [f"{stem}.jpg" for stem in stems]),
+        MapFiles(name, root / "SegmentationClass", [f"{stem}.png" for stem in stems]),
         CLASS_NAMES,
     )
