@@ -29,7 +29,6 @@ _PUBLIC = {
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
     "DecodeError": "_decode",
-    "IGNORED": "_segmented",
     "Segmented": "_segmented",
     "check_images": "_headers",
     "check_size": "_headers",
@@ -55,7 +54,9 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["build", "build_segmented", "build_segmented_two", "names", *_PUBLIC]
+__all__ = ["IGNORED", "build", "build_segmented", "build_segmented_two", "names", *_PUBLIC]
+
+IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 
 # Which sources there are, each a module of this package, and what each can be built as.

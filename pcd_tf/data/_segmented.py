@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf import files, outside
-from pcd_tf.data import _native
+from pcd_tf.data import IGNORED, _native
 from pcd_tf.data._files import FileSource
 from pcd_tf.data._headers import check_images, check_size, in_threads, open_image, size_of
 from pcd_tf.data._order import Record
@@ -22,7 +22,6 @@ from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 NUM_LOOKED_AT = 2000  # maps that are searched for classes at the start, some ten seconds of work
 NUM_THREADS = 4  # that read maps, so that few large ones are in memory at once
 

@@ -5,11 +5,12 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from pcd_tf.data import IGNORED
 from pcd_tf.data._order import Record, uniform
 from pcd_tf.data._pixels import pixels
 from pcd_tf.data._python_function import python_function
 from pcd_tf.data._resize import fitted, padded, resize, resize_classes
-from pcd_tf.data._segmented import IGNORED, Segmented
+from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._stream import batches
 from pcd_tf.errors import UserError
 

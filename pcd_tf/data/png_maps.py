@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from pcd_tf import files, outside
+from pcd_tf.data import IGNORED
 from pcd_tf.data._decode import SUFFIXES
 from pcd_tf.data._files import FileSource
 from pcd_tf.data._headers import in_threads
-from pcd_tf.data._segmented import IGNORED, NUM_THREADS, MapFiles, Segmented, read_ids
+from pcd_tf.data._segmented import NUM_THREADS, MapFiles, Segmented, read_ids
 from pcd_tf.errors import UserError
 
 

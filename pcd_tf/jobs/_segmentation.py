@@ -47,12 +47,12 @@ class Segmentation(_fitting.Task):
             std=init.std,
         )
 
-    def batches(self, start_step: int) -> Any:
+    def batches(self, global_batch_size: int, start_step: int = 0) -> Any:
         """Makes the training stream, a tf.data.Dataset, from a step on."""
         return data.segmented_batches(
             self.train,
             image_size=self._config.image_size,
-            global_batch_size=self._config.global_batch_size,
+            global_batch_size=global_batch_size,
             seed=self._config.seed,
             start_step=start_step,
         )
