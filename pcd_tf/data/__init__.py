@@ -20,11 +20,22 @@ from pcd_tf import outside, plugins
 from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from pcd_tf.data._annotated import Annotated as Annotated
     from pcd_tf.data._segmented import Segmented as Segmented
     from pcd_tf.data._source import Source as Source
 
 _PUBLIC = {
     "BYOL": "_recipe",
+    "Annotated": "_annotated",
+    "Annotation": "_annotated",
+    "Augmentation": "_annotated_batches",
+    "NO_AUGMENTATION": "_annotated_batches",
+    "annotated_batches": "_annotated_batches",
+    "annotated_images": "_annotated_batches",
+    "annotated_in_order": "_annotated_batches",
+    "boxes_in_image": "_resize",
+    "fitted": "_resize",
+    "letterbox": "_resize",
     "MOCO_V3": "_recipe",
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
@@ -42,8 +53,6 @@ _PUBLIC = {
     "Source": "_source",
     "centre_crop": "_ordered",
     "noted": "_source",
-    "fitted": "_resize",
-    "letterbox": "_resize",
     "segmented_batches": "_segmented_batches",
     "segmented_in_order": "_segmented_batches",
     "images_in_order": "_ordered",
@@ -54,18 +63,27 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["IGNORED", "build", "build_segmented", "build_segmented_two", "names", *_PUBLIC]
+__all__ = [
+    "IGNORED",
+    "build",
+    "build_annotated",
+    "build_segmented",
+    "build_segmented_two",
+    "names",
+    *_PUBLIC,
+]
 
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 
 # Which sources there are, each a module of this package, and what each can be built as.
 _SOURCES = {
+    "coco_json": ("annotated",),
     "folder": ("images",),
     "png_maps": ("segmented",),
-    "synthetic": ("images", "segmented"),
-    "tfds": ("images",),
-    "voc": ("segmented",),
+    "synthetic": ("images", "annotated", "segmented"),
+    "tfds": ("images", "annotated"),
+    "voc": ("annotated", "segmented"),
 }
 
 
@@ -101,6 +119,43 @@ def build(
     """
     return _module(name, "images").build(
         data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed, download=download
+    )
+
+
+def build_annotated(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    split: str,
+    annotations: str | None = None,
+    class_names: Sequence[str] = (),
+    tfds_name: str | None = None,
+    seed: int = 0,
+) -> "Annotated":
+    """Opens a source of annotated images by name; each takes what it needs of the settings.
+
+    Args:
+        name: one of `names("annotated")`.
+        data_dir: the directory of the images (coco_json), of the dataset (voc), or where TFDS keeps
+            its data (tfds).
+        split: which part: "train", "val", "test" or as the dataset calls it.
+        annotations: the JSON file; by default it is looked for below data_dir (coco_json).
+        class_names: those asked for, in their order, where a file may have any (coco_json).
+        tfds_name: the TensorFlow Datasets name, such as "coco/2017" or "voc/2012" (tfds).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        UserError: when there is no such source, it has no image, or its annotations are wrong; when
+            a file or directory does not exist; when the dataset is not prepared, and cannot be
+            (tfds).
+    """
+    return _module(name, "annotated").build_annotated(
+        data_dir=data_dir,
+        split=split,
+        annotations=annotations,
+        class_names=class_names,
+        tfds_name=tfds_name,
+        seed=seed,
     )
 
 
@@ -153,10 +208,10 @@ def build_segmented_two(
 
 
 def _module(name: str, what: str) -> Any:
-    choices = names(what)
+    choices, kind = names(what), what if what == "images" else f"{what} images"
     if name not in choices:
         raise UserError(
-            f"Expected a source of {what}: {', '.join(choices)}. "
+            f"Expected a source of {kind}: {', '.join(choices)}. "
             f"Received: {name!r}.{plugins.did_you_mean(name, choices)}"
         )
     return importlib.import_module(f"{__name__}.{name}")

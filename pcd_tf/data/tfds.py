@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,9 @@ import tensorflow as tf
 import tensorflow_datasets
 from PIL import Image
 
+from pcd_tf import errors
+from pcd_tf.data import _headers
+from pcd_tf.data._annotated import Annotated, Annotation
 from pcd_tf.data._decode import decode, from_pixels
 from pcd_tf.data._order import Record
 from pcd_tf.data._source import Source
@@ -19,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 NUM_SHUFFLED = 4096  # records held to draw the next one from; files are shuffled as well
 NUM_REPLACEMENTS = 16  # images held, once needed, to stand in for unreadable ones
+CROWD = ("is_crowd", "is_difficult")  # COCO's and VOC's name for what is not learned from
 
 
 def build(
@@ -33,6 +37,41 @@ def build(
     if tfds_name is None:
         raise UserError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
     return TfdsSource(tfds_name, data_dir=data_dir, split=split, download=download)
+
+
+def build_annotated(
+    *, tfds_name: str | None = None, data_dir: str | None = None, split: str, **_: object
+) -> Annotated:
+    """Opens a split of a dataset that has `image` and `objects` with `bbox` and `label`.
+
+    The split is read once at the start, without decoding an image: annotations and sizes are then
+    in memory. VOC's difficult objects count as COCO's crowds. Boxes are those of TFDS: for VOC its
+    xmin and ymin are one pixel more than those of the source `voc`. No masks.
+
+    Source: tensorflow.org/datasets/catalog/coco and .../voc.
+
+    Raises:
+        UserError: as `TfdsSource`, and when there are no objects, or an image or a box is damaged.
+    """
+    images = build(tfds_name=tfds_name, data_dir=data_dir, split=split)
+    features = images.features
+    objects = getattr(features["objects"], "feature", None) if "objects" in features else None
+    if objects is None or not {"bbox", "label"} <= set(objects):
+        raise UserError(
+            f"Expected a feature `objects` with `bbox` and `label` in {tfds_name}. "
+            f"Received: {features}"
+        )
+    annotations: list[Annotation] = []
+    records = images.whole(("objects", "image/id")).as_numpy_iterator()
+    bar = _headers.progress(records, "annotations", images.num_examples, unit="image")
+    try:
+        annotations.extend(_annotation(images, record) for record in bar)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"Expected {images.num_examples} records in {images.name}. Received: "
+            f"{len(annotations)}. {errors.explanation(error) or error.message}"
+        ) from error
+    return Annotated(images, annotations, class_names=objects["label"].names)
 
 
 class TfdsSource(Source):
@@ -67,6 +106,12 @@ class TfdsSource(Source):
         self._split = split
         self._builder = _prepared_builder(tfds_name, data_dir, download=download)
         info = self._builder.info
+        self.features = info.features
+        if info.file_format != tensorflow_datasets.core.FileFormat.TFRECORD:
+            raise UserError(
+                f"Expected {info.full_name} to be prepared as tfrecord. Received: "
+                f"{info.file_format.value}. Prepare it with `tfds build --file_format=tfrecord`."
+            )
         feature = _feature(info, "image")
         self._is_encoded = isinstance(feature, tensorflow_datasets.features.Image)
         if not self._is_encoded and not _holds_pixels(feature):
@@ -117,10 +162,15 @@ class TfdsSource(Source):
 
         return tf.data.Dataset.counter(first_epoch).flat_map(epoch_records)
 
+    def whole(self, features: Sequence[str] = ()) -> tf.data.Dataset:
+        """Gives all records in order, with those of some features that the dataset has."""
+        wanted = [name for name in features if _feature(self._builder.info, name) is not None]
+        return self._stream(shuffle_files=False, features=wanted)
+
     def chosen(self, indices: Sequence[int]) -> tf.data.Dataset:
         wanted = np.asarray(indices, np.int64)
         first, last = (wanted.min(), wanted.max()) if wanted.size else (0, -1)
-        stream = self._stream(shuffle_files=False, labels=self._has_labels)
+        stream = self.whole(["label"] if self._has_labels else [])
         stream = stream.skip(first).take(last - first + 1)
         if wanted.size <= last - first:
             stream = stream.filter(lambda record: tf.reduce_any(record["index"] == wanted))
@@ -163,7 +213,7 @@ class TfdsSource(Source):
         *,
         shuffle_files: bool,
         shuffle_seed: tf.Tensor | None = None,
-        labels: bool = False,
+        features: Sequence[str] = (),
     ) -> tf.data.Dataset:
         """Reads the split once, in an order that is the same for the same seed."""
         decoder = tensorflow_datasets.decode.SkipDecoding() if self._is_encoded else None
@@ -171,7 +221,7 @@ class TfdsSource(Source):
             split=self._split,
             shuffle_files=shuffle_files,
             decoders=tensorflow_datasets.decode.PartialDecoding(
-                {"image": True, "label": True} if labels else {"image": True},
+                dict.fromkeys(["image", *features], True),
                 decoders={"image": decoder} if decoder else None,
             ),
             read_config=tensorflow_datasets.ReadConfig(
@@ -185,13 +235,34 @@ class TfdsSource(Source):
         )
         return dataset.map(self._record)
 
-    def _record(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _record(self, example: dict[str, Any]) -> dict[str, Any]:
         """Turns TFDS's id, FILE__PLACE, into a number."""
-        file = tf.strings.regex_replace(example["tfds_id"], r"__\d+$", "")
-        place = tf.strings.regex_replace(example["tfds_id"], r"^.*__", "")
+        example = dict(example)
+        tfds_id, payload = example.pop("tfds_id"), example.pop("image")
+        file = tf.strings.regex_replace(tfds_id, r"__\d+$", "")
+        place = tf.strings.regex_replace(tfds_id, r"^.*__", "")
         index = self._first_index.lookup(file) + tf.strings.to_number(place, tf.int64)
-        record = {"index": index, "payload": example["image"]}
-        return record | ({"label": example["label"]} if "label" in example else {})
+        return {"index": index, "payload": payload, **example}
+
+
+def _annotation(images: TfdsSource, record: Mapping[str, Any]) -> Annotation:
+    index, payload, objects = int(record["index"]), record["payload"], record["objects"]
+    name = f"{images.image_name(index)} of {images.name}"
+    is_encoded = isinstance(payload, bytes)
+    height, width = _headers.size_of(payload, name=name) if is_encoded else payload.shape[:2]
+    shares = np.asarray(objects["bbox"], np.float64).reshape(-1, 4)
+    if not np.isfinite(shares).all():
+        raise UserError(f"Expected finite boxes of {name}. Received: {shares.tolist()}.")
+    crowds = [np.asarray(objects[crowd], np.bool_) for crowd in CROWD if crowd in objects]
+    return Annotation(
+        int(record.get("image/id", index + 1)),
+        height,
+        width,
+        shares[:, [1, 0, 3, 2]] * [width, height, width, height],  # from y1, x1, y2, x2
+        np.asarray(objects["label"], np.int64),
+        np.any([np.zeros(len(shares), np.bool_), *crowds], axis=0),
+        np.asarray(objects["area"], np.float64) if "area" in objects else None,
+    )
 
 
 def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -> Any:

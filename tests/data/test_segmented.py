@@ -404,7 +404,7 @@ def test_an_empty_split_is_refused(folder):
 def test_vocs_layout_lists_its_splits(tmp_path):
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
-    with pytest.raises(UserError, match="Splits there: val"):
+    with pytest.raises(UserError, match="no such file; there are val"):
         data.build_segmented("voc", data_dir=str(tmp_path), split="train")
     for name, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tmp_path / name).mkdir()
