@@ -204,13 +204,15 @@ def test_an_image_and_its_map_are_cut_alike(tmp_path, size, name, kind, axis):
     )
     stream = data.segmented_batches(whole, image_size=32, global_batch_size=16, seed=0)
     batch = next(stream.as_numpy_iterator())
-    steps = []
+    steps, ratio = [], max(size) / min(size)
     for image, classes in zip(batch["images"], batch["maps"], strict=True):
         inside = classes != 255
         assert (image[~inside] == 0).all()
         rows, columns = inside.any(axis=1).sum(), inside.any(axis=0).sum()
         filled = classes[:rows, :columns].astype(float)
         assert inside[:rows, :columns].all()
+        longer = max(rows, columns)
+        assert longer == 32 or longer / min(rows, columns) == pytest.approx(ratio, rel=0.1)
         pixel = np.abs(np.diff(filled, axis=axis)).mean()  # grey levels of one pixel
         difference = image[:rows, :columns, 0] - filled
         assert abs(difference.mean()) < 0.25 * pixel

@@ -144,7 +144,8 @@ def test_a_detector_is_trained_scored_drawn_and_exported(tmp_path, boxes, studen
     found = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert {result["category_id"] for result in found} <= {7}
     assert (tmp_path / "run" / "saved_model" / "saved_model.pb").is_file()
-    assert (tmp_path / "run" / "pictures" / "predictions.png").is_file()
+    for picture in ("batch.png", "predictions.png"):
+        assert (tmp_path / "run" / "pictures" / picture).is_file()
 
 
 def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
