@@ -36,6 +36,7 @@ _IS_SPECIAL_PNG = r"(?s)\C*(tRNS|eXIf|Raw profile type|tiff:Orientation)\C*"
 _EIGHT_BITS_GREY = b"\x08\x00"
 _EIGHT_BITS_PALETTE = b"\x08\x03"
 _PALETTE = 33  # where the palette stands if it comes first behind the header and its checksum
+_MOST_CHUNKS = 4096  # bytes that the chunks before the pixels take, with room to spare
 _HAS_COLOURS_OF_PALETTE = r"(?s)\C*(tRNS|hIST|bKGD)\C*"  # chunks of another form without a palette
 _BYTES = [bytes([value]) for value in range(256)]
 
@@ -97,7 +98,9 @@ def decode_ids(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     is_palette = (
         (kind == _EIGHT_BITS_PALETTE)
         & (tf.strings.substr(encoded, _PALETTE + 4, 4) == b"PLTE")
-        & ~_matches(encoded, _FIRST_BYTES, _HAS_COLOURS_OF_PALETTE)
+        & ~tf.strings.regex_full_match(
+            tf.strings.substr(encoded, 0, _MOST_CHUNKS), _HAS_COLOURS_OF_PALETTE
+        )
     )
     num_pixels = _num_pixels_of_png(encoded)
     is_decoded = (
