@@ -43,7 +43,6 @@ _PUBLIC = {
     "SpatialAdaptor": "pcd_tf.layers",
 }
 _PACKAGES = (
-    "annotated",
     "configs",
     "data",
     "detectors",

@@ -22,7 +22,7 @@ GROUPS = [
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
     "pcd_tf.weights pcd_tf.backbones pcd_tf.normalisation",
     "pcd_tf.teachers pcd_tf.students pcd_tf.data pcd_tf.objectives",
-    "pcd_tf.annotated pcd_tf.segmented",
+    "pcd_tf.segmented",
     "pcd_tf.inits pcd_tf.evaluation",
     "pcd_tf.models pcd_tf.detectors pcd_tf.segmenters",
     "pcd_tf.probes",
@@ -53,7 +53,6 @@ PLACES = {
     "tensorflow": (
         "pcd_tf.checkpoint_files",
         "pcd_tf.data",
-        "pcd_tf.annotated",
         "pcd_tf.segmented",
         "pcd_tf.models",
         "pcd_tf.replicas",
@@ -63,7 +62,7 @@ PLACES = {
         "pcd_tf.probes",
         "export",
     ),
-    "tensorflow_datasets": ("pcd_tf.data", "pcd_tf.annotated"),
+    "tensorflow_datasets": ("pcd_tf.data",),
     "tf_keras": ("pcd_tf.detectors.mask_rcnn",),
     "torch": ("pcd_tf.weights",),
 }
@@ -196,7 +195,7 @@ def test_faces_and_flags_import_no_heavy_library():
 import importlib, sys
 for name in ("pcd_tf", "pcd_tf.configs", "export", "main"):
     importlib.import_module(name)
-for name in ("teachers", "students", "data", "annotated", "segmented"):
+for name in ("teachers", "students", "data", "segmented"):
     importlib.import_module(f"pcd_tf.{name}").names()
 import flags
 flags.overview()

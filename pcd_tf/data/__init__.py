@@ -13,16 +13,29 @@ Example:
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcd_tf import plugins
 from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from pcd_tf.data._annotated import Annotated as Annotated
     from pcd_tf.data._source import Source as Source
 
 _PUBLIC = {
     "BYOL": "_recipe",
+    "Annotated": "_annotated",
+    "Annotation": "_annotated",
+    "Augmentation": "_annotated_batches",
+    "MAX_OBJECTS": "_annotated",
+    "NO_AUGMENTATION": "_annotated_batches",
+    "annotated_batches": "_annotated_batches",
+    "annotated_images": "_annotated_batches",
+    "annotated_in_order": "_annotated_batches",
+    "boxes_in_image": "_resize",
+    "fitted": "_resize",
+    "letterbox": "_resize",
     "MOCO_V3": "_recipe",
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
@@ -47,14 +60,16 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["build", "names", *_PUBLIC]
+__all__ = ["build", "build_annotated", "names", *_PUBLIC]
 
 
 # Which sources there are, each a module of this package, and what each can be built as.
 _SOURCES = {
+    "coco_json": ("annotated",),
     "folder": ("images",),
-    "synthetic": ("images",),
-    "tfds": ("images",),
+    "synthetic": ("images", "annotated"),
+    "tfds": ("images", "annotated"),
+    "voc": ("annotated",),
 }
 
 
@@ -93,11 +108,48 @@ def build(
     )
 
 
+def build_annotated(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    split: str,
+    annotations: str | None = None,
+    class_names: Sequence[str] = (),
+    tfds_name: str | None = None,
+    seed: int = 0,
+) -> "Annotated":
+    """Opens a source of annotated images by name; each takes what it needs of the settings.
+
+    Args:
+        name: one of `names("annotated")`.
+        data_dir: the directory of the images (coco_json), of the dataset (voc), or where TFDS keeps
+            its data (tfds).
+        split: which part: "train", "val", "test" or as the dataset calls it.
+        annotations: the JSON file; by default it is looked for below data_dir (coco_json).
+        class_names: those asked for, in their order, where a file may have any (coco_json).
+        tfds_name: the TensorFlow Datasets name, such as "coco/2017" or "voc/2012" (tfds).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        UserError: when there is no such source, it has no image, or its annotations are wrong; when
+            a file or directory does not exist; when the dataset is not prepared, and cannot be
+            (tfds).
+    """
+    return _module(name, "annotated").build_annotated(
+        data_dir=data_dir,
+        split=split,
+        annotations=annotations,
+        class_names=class_names,
+        tfds_name=tfds_name,
+        seed=seed,
+    )
+
+
 def _module(name: str, what: str) -> Any:
-    choices = names(what)
+    choices, kind = names(what), what if what == "images" else f"{what} images"
     if name not in choices:
         raise UserError(
-            f"Expected a source of {what}: {', '.join(choices)}. "
+            f"Expected a source of {kind}: {', '.join(choices)}. "
             f"Received: {name!r}.{plugins.did_you_mean(name, choices)}"
         )
     return importlib.import_module(f"{__name__}.{name}")

@@ -20,7 +20,6 @@ _SHUFFLED_BYTES = 2**29
 NUM_REPLACEMENTS = 16  # images held, once needed, to stand in for unreadable ones
 # TFDS's own: files read side by side, records of each in turn, and bytes read at once.
 _NUM_INTERLEAVED, _BLOCK, _BUFFER = 16, 16, 2**23
-_FEATURES = {"payload": "image", "label": "label"}  # what a record holds, by its name there
 
 
 class BuiltSource(Source):
@@ -34,7 +33,7 @@ class BuiltSource(Source):
         builder: of TFDS, prepared.
         split: a split, or a part of one: "train", "test", "train[:80%]".
         name: what to call the source in messages.
-        also: further features that a record of the stream holds, by their name there.
+        also: further features that records hold, by their names in these.
         settings: further ones of `Source`.
 
     Raises:
@@ -65,15 +64,9 @@ class BuiltSource(Source):
                 f"Received: {info.features}"
             )
         class_names = getattr(_feature(info, "label"), "names", None) or ()
-        self._wanted = {
-            key: feature_name
-            for key, feature_name in {**_FEATURES, **(also or {})}.items()
-            if feature_name != "label" or class_names
-        }
-        partly = tensorflow_datasets.decode.PartialDecoding(
-            dict.fromkeys(self._wanted.values(), True)
-        )
-        self._features = partly.extract_features(info.features)
+        labels = {"label": "label"} if class_names else {}
+        self.features = info.features
+        self._kept = {"payload": "image", **labels, **(also or {})}
         files = _files_of_split(builder, split)
         # The number of a record is the number of those before its file, and its place in the file.
         self._takes = np.array([file.take for file in files], np.int64)
@@ -110,7 +103,7 @@ class BuiltSource(Source):
             stream = stream.shuffle(self._num_shuffled, its_seed, reshuffle_each_iteration=False)
             skipped = tf.where(epoch == first_epoch, tf.cast(num_done, tf.int64), 0)
             # What is skipped is read, but neither parsed nor decoded.
-            return stream.skip(skipped).map(lambda record: {**self._parsed(record), "epoch": epoch})
+            return self._parsed(stream.skip(skipped)).map(lambda record: {**record, "epoch": epoch})
 
         return tf.data.Dataset.counter(first_epoch).flat_map(epoch_records)
 
@@ -121,7 +114,13 @@ class BuiltSource(Source):
         if wanted.size <= last - first:
             stream = stream.filter(lambda record: tf.reduce_any(record["index"] == wanted))
         unknown = {"label": tf.constant(-1, tf.int64)}
-        return stream.map(lambda record: unknown | self._parsed(record))
+        return self._parsed(stream).map(lambda record: unknown | record)
+
+    def whole(self, features: Sequence[str] = ()) -> tf.data.Dataset:
+        """Gives all records in order, with those of some features that the dataset has."""
+        wanted = {name: name for name in features if name in self.features}
+        records = _records(self._files(0, self.num_examples), 1)
+        return self._parsed(records, {"payload": "image", **wanted})
 
     def image_name(self, index: int) -> str:
         file = int(np.searchsorted(self._before, index, side="right")) - 1
@@ -167,17 +166,22 @@ class BuiltSource(Source):
         }
         return tf.data.Dataset.from_tensor_slices({key: of[kept] for key, of in files.items()})
 
-    def _parsed(self, record: Record) -> dict[str, tf.Tensor]:
-        skip = tensorflow_datasets.decode.SkipDecoding()
+    def _parsed(
+        self, records: tf.data.Dataset, wanted: Mapping[str, str] | None = None
+    ) -> tf.data.Dataset:
+        """Takes features out of serialised records, images still encoded."""
+        wanted = wanted or self._kept
+        partly = tensorflow_datasets.decode.PartialDecoding(dict.fromkeys(wanted.values(), True))
+        features = partly.extract_features(self.features)
         is_image = tensorflow_datasets.features.Image
-        decoders = {
-            name: skip
-            for name in self._wanted.values()
-            if isinstance(self._features[name], is_image)
-        }
-        example = self._features.deserialize_example(record["record"], decoders=decoders)
-        found = {key: example[name] for key, name in self._wanted.items()}
-        return {"index": record["index"], **found}
+        skip = tensorflow_datasets.decode.SkipDecoding()
+        decoders = {name: skip for name in features if isinstance(features[name], is_image)}
+
+        def parsed(record: Record) -> dict[str, tf.Tensor]:
+            example = features.deserialize_example(record["record"], decoders=decoders)
+            return {"index": record["index"], **{key: example[wanted[key]] for key in wanted}}
+
+        return records.map(parsed)
 
 
 def _records(files: tf.data.Dataset, num_interleaved: int) -> tf.data.Dataset:
@@ -185,9 +189,12 @@ def _records(files: tf.data.Dataset, num_interleaved: int) -> tf.data.Dataset:
 
     def of_file(file: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
         # TensorFlow does not say which file is damaged, so in place of what is missing comes "".
+        # It tries a file that is not there again and again: at most so often as there are numbers.
         records = tf.data.TFRecordDataset(file["path"], buffer_size=_BUFFER).skip(file["skip"])
+        numbered = tf.data.Dataset.zip(tf.data.Dataset.range(file["take"]), records)
+        records = numbered.ignore_errors().map(lambda _, record: record)
         nothing = tf.data.Dataset.from_tensors("").repeat()
-        records = records.ignore_errors().concatenate(nothing).take(file["take"])
+        records = records.concatenate(nothing).take(file["take"])
         fault = tf.strings.join(
             [
                 "Expected whole records in ",

@@ -35,8 +35,11 @@ class FileSource(Source):
 
     def open(self, index: int, payload: object, *, min_pixels: int | None = None) -> Image.Image:
         del payload
-        path = self.root / self.files[index]
-        return decode(path, min_pixels=min_pixels, root=self.directory_of(index))
+        return decode(self.path(index), min_pixels=min_pixels, root=self.directory_of(index))
+
+    def path(self, index: int) -> Path:
+        """Gives the path of an image."""
+        return self.root / self.files[index]
 
     @property
     def is_encoded(self) -> bool:

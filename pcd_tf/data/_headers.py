@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -105,14 +105,16 @@ def in_threads(
     function: Callable[[int], _T], items: Sequence[int], title: str, *, num_threads: int
 ) -> list[_T]:
     """Calls a function that reads files, in threads; a bar shows when it takes long."""
-    interval = 1.0 if sys.stderr.isatty() else 30.0  # seconds; a file wants fewer lines
     with ThreadPool(num_threads) as threads:
         done = threads.imap(function, items, chunksize=_CHUNK)
-        return list(
-            tqdm(
-                done, title, len(items), unit="file", mininterval=interval, delay=max(2.0, interval)
-            )
-        )
+        return list(progress(done, title, len(items), unit="file"))
+
+
+def progress(items: Iterable[_T], title: str, total: int, *, unit: str) -> Iterable[_T]:
+    """Gives items one after another; a bar shows when it takes long."""
+    interval = 1.0 if sys.stderr.isatty() else 30.0  # seconds; a file wants fewer lines
+    delay = max(2.0, interval)
+    return tqdm(items, title, total, unit=unit, mininterval=interval, delay=delay)
 
 
 def _opened(encoded: Path | bytes) -> BinaryIO:

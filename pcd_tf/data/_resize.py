@@ -61,6 +61,23 @@ def letterbox(images: tf.Tensor, image_size: int) -> tf.Tensor:
     return padded(images, image_size)
 
 
+def boxes_in_image(boxes: tf.Tensor, sizes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Brings boxes from letterboxes to the pixels of their images, and inside of them.
+
+    Args:
+        boxes: float32 (B, N, 4), x1, y1, x2, y2 in pixels of the S x S.
+        sizes: int32 (B, 2), height and width of each image in pixels.
+        image_size: S.
+
+    Returns:
+        float32 (B, N, 4).
+    """
+    ratios = tf.cast(sizes / fitted(sizes, image_size), tf.float32)
+    width_height = [1, 0, 1, 0]
+    ends = tf.gather(tf.cast(sizes, tf.float32), width_height, axis=1)[:, None]  # (B, 1, 4)
+    return tf.clip_by_value(boxes * tf.gather(ratios, width_height, axis=1)[:, None], 0.0, ends)
+
+
 def padded(images: tf.Tensor, image_size: int, value: int = 0) -> tf.Tensor:
     """Pads uint8 (B, H, W, C) at the bottom and the right to (B, S, S, C)."""
     missing = image_size - tf.shape(images)[1:3]

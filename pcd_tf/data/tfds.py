@@ -1,14 +1,21 @@
 """`--dataset=tfds`: any TensorFlow Datasets name with an `image` feature, streamed."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets
 
+from pcd_tf import errors
+from pcd_tf.data import _headers
+from pcd_tf.data._annotated import Annotated, Annotation
 from pcd_tf.data._built import BuiltSource
 from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+CROWD = ("is_crowd", "is_difficult")  # COCO's and VOC's name for what is not learned from
 
 
 def build(
@@ -23,6 +30,35 @@ def build(
     if tfds_name is None:
         raise UserError('Expected tfds_name, such as "cifar10" or "voc/2012". Received: None.')
     return TfdsSource(tfds_name, data_dir=data_dir, split=split, download=download)
+
+
+def build_annotated(
+    *, tfds_name: str | None = None, data_dir: str | None = None, split: str, **_: object
+) -> Annotated:
+    """Opens a split of a dataset that has `image` and `objects` with `bbox` and `label`.
+
+    The split is read once at the start, without decoding an image: annotations and sizes are then
+    in memory. VOC's difficult objects count as COCO's crowds. Boxes are those of TFDS: for VOC its
+    xmin and ymin are one pixel more than those of the source `voc`. No masks.
+
+    Source: tensorflow.org/datasets/catalog/coco and .../voc.
+
+    Raises:
+        UserError: as `TfdsSource`, and when there are no objects, or an image or a box is damaged.
+    """
+    images = build(tfds_name=tfds_name, data_dir=data_dir, split=split)
+    features = images.features
+    objects = getattr(features["objects"], "feature", None) if "objects" in features else None
+    if objects is None or not {"bbox", "label"} <= set(objects):
+        raise UserError(
+            f"Expected a feature `objects` with `bbox` and `label` in {tfds_name}. "
+            f"Received: {features}"
+        )
+    records = images.whole(("objects", "image/id")).as_numpy_iterator()
+    bar = _headers.progress(records, "annotations", images.num_examples, unit="image")
+    with errors.translated():
+        annotations = [_annotation(images, record) for record in bar]
+    return Annotated(images, annotations, class_names=objects["label"].names)
 
 
 class TfdsSource(BuiltSource):
@@ -52,6 +88,26 @@ class TfdsSource(BuiltSource):
     ) -> None:
         builder = _prepared_builder(tfds_name, data_dir, download=download)
         super().__init__(builder, split, name=f"tfds {builder.info.full_name} {split}")
+
+
+def _annotation(images: TfdsSource, record: Mapping[str, Any]) -> Annotation:
+    index, payload, objects = int(record["index"]), record["payload"], record["objects"]
+    name = f"{images.image_name(index)} of {images.name}"
+    is_encoded = isinstance(payload, bytes)
+    height, width = _headers.size_of(payload, name=name) if is_encoded else payload.shape[:2]
+    shares = np.asarray(objects["bbox"], np.float64).reshape(-1, 4)
+    if not np.isfinite(shares).all():
+        raise UserError(f"Expected finite boxes of {name}. Received: {shares.tolist()}.")
+    crowds = [np.asarray(objects[crowd], np.bool_) for crowd in CROWD if crowd in objects]
+    return Annotation(
+        int(record.get("image/id", index + 1)),
+        height,
+        width,
+        shares[:, [1, 0, 3, 2]] * [width, height, width, height],  # from y1, x1, y2, x2
+        np.asarray(objects["label"], np.int64),
+        np.any([np.zeros(len(shares), np.bool_), *crowds], axis=0),
+        np.asarray(objects["area"], np.float64) if "area" in objects else None,
+    )
 
 
 def _prepared_builder(tfds_name: str, data_dir: str | None, *, download: bool) -> Any:

@@ -9,7 +9,7 @@ from pcd_tf import plugins
 if TYPE_CHECKING:
     import keras
 
-    from pcd_tf import annotated
+    from pcd_tf import data
     from pcd_tf.evaluation.detection import Detections
 
 
@@ -63,13 +63,13 @@ def build(
 
 
 def evaluate(
-    model: Any, source: "annotated.Source", *, image_size: int, batch_size: int
+    model: Any, source: "data.Annotated", *, image_size: int, batch_size: int
 ) -> "Detections":
     """Detects on every image of a source, to be scored.
 
     Args:
         model: as `build` returns it, trained.
-        source: of `pcd_tf.annotated`.
+        source: `pcd_tf.data.Annotated`.
         image_size: S that the images are fitted into, pixels.
         batch_size: images at a time.
 

@@ -1,5 +1,6 @@
 """A trained Mask R-CNN on images of any size: boxes and masks in the pixels of the images."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import annotated
+from pcd_tf import data
 from pcd_tf.detectors import _mask_rcnn_masks
 from pcd_tf.evaluation import detection
 
@@ -46,13 +47,14 @@ class Detector:
         self._batch_size = batch_size
         self._graph = tf.function(self._run)
 
-    def evaluate(self, source: annotated.Source) -> detection.Detections:
+    def evaluate(self, source: data.Annotated) -> detection.Detections:
         """Finds the objects on all images of a source."""
         found = detection.Detections(source)
-        for first in range(0, source.num_examples, self._batch_size):
-            indices = range(first, min(first + self._batch_size, source.num_examples))
-            images = [source.image(index) for index in indices]
-            for index, objects in zip(indices, self(images), strict=True):
+        indices = range(source.num_examples)
+        images = data.annotated_images(source, indices)
+        for first in indices[:: self._batch_size]:
+            batch = list(itertools.islice(images, self._batch_size))
+            for index, objects in enumerate(self(batch), first):
                 found.add(index, **objects)
         return found
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pycocotools.mask
 import tensorflow as tf
 
-from pcd_tf import annotated, atomic, data, records
+from pcd_tf import atomic, data, records
 from pcd_tf.errors import UserError
 
 Array = npt.NDArray[Any]
@@ -47,7 +48,7 @@ class _Info(msgspec.Struct):
     max_objects: int
 
 
-def write(source: annotated.Source, directory: Path) -> Records:
+def write(source: data.Annotated, directory: Path) -> Records:
     """Writes the images of a source that have an object, all of them or none.
 
     Crowds are left out, and so are images with nothing else, as Detectron2 does. Images and masks
@@ -81,12 +82,11 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
+def example(source: data.Annotated, index: int, image: Array) -> tuple[bytes, int]:
     """Makes the tf.Example of one image; returns it serialised, and its number of objects.
 
     Labels start at 1, since 0 is Model Garden's background. Boxes are in parts of the image.
     """
-    image = source.image(index)
     height, width = image.shape[:2]
     objects, rles = source.objects(index), source.masks(index)
     if rles is None:
@@ -94,7 +94,7 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
             f"Expected masks. Received: image {source.image_name(index)} of {source.name}, which "
             "has boxes alone. Use --model=retinanet, or a source with masks: --dataset=coco_json."
         )
-    boxes, large = objects.inside(height, width)
+    boxes, large = objects.inside()
     kept = np.flatnonzero(large & ~objects.crowd)
     x1, y1, x2, y2 = (boxes[kept] / np.array([width, height] * 2)).T
     masks = [_png(pycocotools.mask.decode(rles[i])[..., None]) for i in kept]
@@ -115,12 +115,13 @@ def example(source: annotated.Source, index: int) -> tuple[bytes, int]:
     return made.SerializeToString(), len(kept)
 
 
-def _write_shards(source: annotated.Source, folder: Path) -> dict[str, int]:
+def _write_shards(source: data.Annotated, folder: Path) -> dict[str, int]:
     num_images = max_objects = 0
     with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as threads:
         for first in range(0, source.num_examples, _SHARD_SIZE):
             indices = range(first, min(first + _SHARD_SIZE, source.num_examples))
-            made = threads.map(lambda index: example(source, index), indices)
+            images = data.annotated_images(source, indices)
+            made = threads.map(functools.partial(example, source), indices, images)
             with tf.io.TFRecordWriter(os.fspath(folder / f"{first:08d}.tfrecord")) as writer:
                 for serialised, num_objects in made:
                     if num_objects:

@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from pcd_tf import annotated, inits, outside
+from pcd_tf import data, inits, outside
 from pcd_tf.detectors import _mask_rcnn_layout as layouts
 from pcd_tf.errors import UserError
 
@@ -69,8 +69,8 @@ class Settings:
 
 def check(
     init: inits.Init,
-    train_source: annotated.Source,
-    eval_source: annotated.Source,
+    train_source: data.Annotated,
+    eval_source: data.Annotated,
     settings: Settings,
 ) -> None:
     """Raises a UserError when the init, a source or a setting does not fit; says what would."""

@@ -14,7 +14,7 @@ from official.vision.modeling import factory
 from official.vision.ops import preprocess_ops
 from official.vision.tasks import maskrcnn as tasks
 
-from pcd_tf import annotated, atomic, inits
+from pcd_tf import atomic, data, inits
 from pcd_tf.detectors import _mask_rcnn_layout as layouts
 from pcd_tf.detectors import _mask_rcnn_loop as loop
 from pcd_tf.detectors import _mask_rcnn_records
@@ -39,8 +39,8 @@ MAX_ERROR = 1e-4  # relative, of the maps after the weights were handed over
 
 def train(
     init: inits.Init,
-    train_source: annotated.Source,
-    eval_source: annotated.Source,
+    train_source: data.Annotated,
+    eval_source: data.Annotated,
     settings: Settings,
     workdir: Path,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pcd_tf.annotated import Source
+from pcd_tf.data import Annotated
 from pcd_tf.errors import UserError
 
 # The places of COCO's numbers in `COCOeval.stats` (pycocotools/cocoeval.py, summarize).
@@ -42,7 +42,7 @@ class Detections:
         detections.scores()["AP"]
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Annotated) -> None:
         self._source = source
         self._results: dict[int, list[dict[str, Any]]] = {}
 
@@ -207,7 +207,7 @@ def _score(value: float) -> float:
     return math.nan if value < 0 else value  # COCO writes -1 where there is nothing to find
 
 
-def _by_class(evaluation: COCOeval, source: Source) -> dict[str, dict[str, float]]:
+def _by_class(evaluation: COCOeval, source: Annotated) -> dict[str, dict[str, float]]:
     """Takes the AP of each class out of COCO's precision, (IoU, recall, class, area, maxDets)."""
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # all areas, 100 detections
     place = {category_id: i for i, category_id in enumerate(evaluation.params.catIds)}

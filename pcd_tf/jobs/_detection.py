@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as mask_tools
 
-from pcd_tf import annotated, detectors, outside
+from pcd_tf import data, detectors, outside
 from pcd_tf.configs.finetune import Config
 from pcd_tf.errors import UserError
 from pcd_tf.inits import Init
@@ -63,9 +63,9 @@ class Detection(_fitting.Task):
 
     def batches(self, start_step: int) -> Any:
         """Makes the training stream, a tf.data.Dataset, from a step on."""
-        return annotated.batches(
+        return data.annotated_batches(
             self.train,
-            annotated.Augmentation(),
+            data.Augmentation(),
             image_size=self._config.image_size,
             global_batch_size=self._config.global_batch_size,
             seed=self._config.seed,
@@ -92,12 +92,13 @@ class Detection(_fitting.Task):
         for result in self.found:
             if result["score"] >= _SHOWN_SCORE:
                 by_image.setdefault(result["image_id"], []).append(result)
-        total = self.held_out.num_examples
-        count = min(_NUM_SHOWN, total)
+        indices = self.held_out.images.examples_to_show(_NUM_SHOWN)
         shown = []
-        for index in (place * total // count for place in range(count)):
+        for index, image in zip(
+            indices, data.annotated_images(self.held_out, indices), strict=True
+        ):
             results = by_image.get(self.held_out.image_id(index), [])
-            shown.append(_beside(self.held_out, index, results))
+            shown.append(_beside(self.held_out, index, image, results))
         predictions.draw_boxes(shown, self.train.class_names, path)
 
     def export(self, model: keras.Model, directory: Path) -> None:
@@ -124,8 +125,8 @@ class Detection(_fitting.Task):
     @staticmethod
     def _open(
         config: Config, split: str, annotations: str | None, class_names: Sequence[str] = ()
-    ) -> annotated.Source:
-        return annotated.build(
+    ) -> data.Annotated:
+        return data.build_annotated(
             config.dataset,
             data_dir=config.data_dir,
             split=split,
@@ -135,18 +136,21 @@ class Detection(_fitting.Task):
         )
 
 
-def _has_objects(source: annotated.Source) -> bool:
+def _has_objects(source: data.Annotated) -> bool:
     """Whether anything can be learnt or found; looks no further than the first image with some."""
     for index in range(source.num_examples):
         objects = source.objects(index)
-        _, kept = objects.inside(*source.size(index))
+        _, kept = objects.inside()
         if (kept & ~objects.crowd).any():
             return True
     return False
 
 
 def _beside(
-    source: annotated.Source, index: int, results: list[dict[str, Any]]
+    source: data.Annotated,
+    index: int,
+    image: npt.NDArray[np.uint8],
+    results: list[dict[str, Any]],
 ) -> predictions.Boxes:
     """One image of a source, what is on it and what was found."""
     objects = source.objects(index)
@@ -156,7 +160,7 @@ def _beside(
     masks = [result["segmentation"] for result in results if "segmentation" in result]
     true_masks = source.masks(index) if masks else None
     return predictions.Boxes(
-        image=source.image(index),
+        image=image,
         true_boxes=objects.boxes,
         true_classes=objects.labels,
         boxes=corners,

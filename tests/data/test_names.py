@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from pcd_tf import annotated, data
+from pcd_tf import data
 from pcd_tf.configs.distill import Config
 from pcd_tf.errors import UserError
 from pcd_tf.training.run_directory import RunDirectory
@@ -30,7 +30,7 @@ def test_a_run_whose_image_was_renamed_meanwhile_is_refused(tmp_path):
 
 
 def test_annotated_images_have_one_too():
-    train, val = (annotated.build("synthetic", split=split) for split in ("train", "val"))
+    train, val = (data.build_annotated("synthetic", split=split) for split in ("train", "val"))
     assert data.identity(train)["images"] == "synthetic train"
     assert data.identity(train)["images_sha256"] != data.identity(val)["images_sha256"]
 

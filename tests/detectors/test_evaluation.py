@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf import annotated, detectors
+from pcd_tf import data, detectors
 
 SIZE = 32
 
@@ -32,7 +32,7 @@ def source(tmp_path):
     content = {"images": images, "annotations": annotations}
     content["categories"] = [{"id": 3, "name": "bright"}]
     (tmp_path / "instances_val.json").write_text(json.dumps(content))
-    return annotated.build("coco_json", data_dir=str(tmp_path), split="val")
+    return data.build_annotated("coco_json", data_dir=str(tmp_path), split="val")
 
 
 class Oracle:

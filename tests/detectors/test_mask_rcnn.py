@@ -5,19 +5,21 @@ import json
 
 import keras
 import keras_hub
+import msgspec
 import numpy as np
 import pycocotools.mask
 import pytest
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 
-from pcd_tf import annotated, detectors, inits, students
+from pcd_tf import data, detectors, inits, students
 from pcd_tf.detectors import _mask_rcnn_layout as layouts
 from pcd_tf.detectors import _mask_rcnn_loop as loop
 from pcd_tf.detectors import _mask_rcnn_masks as masks
 from pcd_tf.detectors import _mask_rcnn_records as records
 from pcd_tf.detectors import mask_rcnn
 from pcd_tf.errors import UserError
+from tests.data.pictures import Pictures
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)  # not ImageNet's
 SIZES = [(40, 60), (64, 48), (50, 50), (30, 64)]
@@ -47,40 +49,30 @@ def init_of(backbone) -> inits.Init:
     return inits.Init("tiny", "random", backbone, MEAN, STD, "the test's", "")
 
 
-class Rectangles(annotated.Source):
+def rectangles(*, has_masks: bool = True, first: str = "tall", boxes=None) -> data.Annotated:
     """White rectangles on black images of different sizes; the last object is a crowd."""
-
-    counts = {}  # noqa: RUF012
-
-    def __init__(self, *, has_masks: bool = True, first: str = "tall") -> None:
-        super().__init__(
-            "rectangles", class_names=(first, "wide"), num_examples=len(SIZES), has_masks=has_masks
-        )
-
-    def size(self, index):
-        return SIZES[index]
-
-    def image(self, index):
-        image = np.zeros((*SIZES[index], 3), np.uint8)
-        for x1, y1, x2, y2 in self.objects(index).boxes[:-1].astype(int):
+    images, annotations = [], []
+    for index, (height, width) in enumerate(SIZES):
+        its_boxes = np.array(boxes or [[4, 6, 14, 26], [20 + index, 10, 44, 22], [0, 0, 9, 9]])
+        image = np.zeros((height, width, 3), np.uint8)
+        for x1, y1, x2, y2 in its_boxes[:-1].astype(int):
             image[y1:y2, x1:x2] = 255
-        return image
-
-    def objects(self, index):
-        boxes = np.array([[4, 6, 14, 26], [20 + index, 10, 44, 22], [0, 0, 9, 9]], np.float32)
-        return annotated.Objects(
-            boxes=boxes,
-            labels=np.array([0, 1, 1]),
-            crowd=np.array([False, False, True]),
+        rles = masks.paste(np.ones((3, 28, 28)), its_boxes, (height, width))
+        images.append(image)
+        annotations.append(
+            data.Annotation(
+                index + 1,
+                height,
+                width,
+                its_boxes.astype(np.float64),
+                labels=np.array([0, 1, 1]),
+                crowd=np.array([False, False, True]),
+                segmentations=[msgspec.Raw(msgspec.json.encode(rle)) for rle in rles]
+                if has_masks
+                else None,
+            )
         )
-
-    def masks(self, index):
-        boxes = self.objects(index).boxes
-        rles = tuple(masks.paste(np.ones((3, 28, 28)), boxes, SIZES[index]))
-        return rles if self.has_masks else None
-
-    def image_name(self, index):
-        return f"{index}.png"
+    return data.Annotated(Pictures("rectangles", images), annotations, class_names=(first, "wide"))
 
 
 def settings(**changes) -> mask_rcnn.Settings:
@@ -140,20 +132,21 @@ def test_what_is_frozen_has_no_trainable_weight():
 
 
 def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
-    source = Rectangles()
+    source = rectangles()
     written = records.write(source, tmp_path / "records")
     assert (written.num_images, written.max_objects) == (4, 2)
     decoder = tf_example_decoder.TfExampleDecoder(include_mask=True)
     files = tf.data.Dataset.list_files(written.pattern)
+    images = list(data.annotated_images(source, range(4)))
     for index, record in enumerate(tf.data.TFRecordDataset(files)):
         found = {name: value.numpy() for name, value in decoder.decode(record).items()}
         objects, (height, width) = source.objects(index), source.size(index)
-        np.testing.assert_array_equal(found["image"], source.image(index))
+        np.testing.assert_array_equal(found["image"], images[index])
         np.testing.assert_array_equal(found["groundtruth_classes"], [1, 2])  # 0: the background
         boxes = found["groundtruth_boxes"] * [height, width, height, width]
         np.testing.assert_allclose(boxes[:, [1, 0, 3, 2]], objects.boxes[:2], atol=1e-4)
         for mask, rle in zip(
-            found["groundtruth_instance_masks"], source.masks(index), strict=False
+            found["groundtruth_instance_masks"], source.masks(index) or (), strict=False
         ):
             again = pycocotools.mask.encode(np.asfortranarray(mask, np.uint8))
             assert again["counts"].decode() == rle["counts"]
@@ -162,18 +155,15 @@ def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
 
     (tmp_path / "records" / "00000000.tfrecord").write_bytes(b"kept")
     assert records.write(source, tmp_path / "records") == written
-    records.write(Rectangles(first="high"), tmp_path / "records")
+    records.write(rectangles(first="high"), tmp_path / "records")
     assert (tmp_path / "records" / "00000000.tfrecord").read_bytes() != b"kept"
 
 
 def test_records_hold_only_what_lies_in_the_image():
-    class Leaving(Rectangles):
-        def objects(self, index):
-            boxes = np.array([[-8, 6, 14, 26], [20, 10, 20.2, 22], [0, 0, 9, 9]])  # the 2nd is thin
-            return dataclasses.replace(super().objects(index), boxes=boxes)
-
-    source = Leaving()
-    record, num_objects = records.example(source, 0)
+    leaving = [[-8, 6, 14, 26], [20, 10, 20.2, 22], [0, 0, 9, 9]]  # the second is thin
+    source = rectangles(boxes=leaving)
+    (image,) = data.annotated_images(source, [0])
+    record, num_objects = records.example(source, 0, image)
     features = tf.train.Example.FromString(record).features.feature
     assert num_objects == 1
     assert len(features["image/object/mask"].bytes_list.value) == 1
@@ -218,8 +208,8 @@ def brightest(batch, image_shape, training):
 
 def test_detections_come_back_in_the_pixels_of_the_images():
     detector = mask_rcnn._detector(brightest, settings())
-    source = Rectangles()
-    images = [source.image(index) for index in range(3)]  # the last batch is not full
+    source = rectangles()
+    images = list(data.annotated_images(source, range(3)))  # the last batch is not full
     found = [*detector(images[:2]), *detector(images[2:])]
     assert len(found) == 3
     for index, objects in enumerate(found):
@@ -320,15 +310,15 @@ def test_the_numbers_are_the_published_ones_from_512_pixels_on():
 @pytest.mark.parametrize(
     ("train_source", "eval_source", "changes", "message"),
     [
-        (Rectangles(has_masks=False), Rectangles(), {}, r"\(boxes alone\). Use --model=retinanet"),
+        (rectangles(has_masks=False), rectangles(), {}, r"\(boxes alone\). Use --model=retinanet"),
         (
-            Rectangles(),
-            Rectangles(first="high"),
+            rectangles(),
+            rectangles(first="high"),
             {},
             "Expected the same classes .* tall only in .*; high only in",
         ),
-        (Rectangles(), Rectangles(), {"image_size": 100}, "expected a multiple of 64 .* 100"),
-        (Rectangles(), Rectangles(), {"batch_norm": "local"}, "synchronized, frozen. .* 'local'"),
+        (rectangles(), rectangles(), {"image_size": 100}, "expected a multiple of 64 .* 100"),
+        (rectangles(), rectangles(), {"batch_norm": "local"}, "synchronized, frozen. .* 'local'"),
     ],
 )
 def test_what_does_not_fit_is_refused(train_source, eval_source, changes, message, tmp_path):
@@ -341,13 +331,13 @@ def test_a_student_that_is_no_resnet_is_refused(tmp_path):
     images = keras.Input((None, None, 3))
     init = inits.Init("own", "student", keras.Model(images, images), MEAN, STD, "the test's", "")
     with pytest.raises(ValueError, match="expected a ResNet .* Use --model=retinanet"):
-        mask_rcnn.train(init, Rectangles(), Rectangles(), settings(), tmp_path)
+        mask_rcnn.train(init, rectangles(), rectangles(), settings(), tmp_path)
     assert detectors.trains_itself("mask_rcnn")
 
 
 @pytest.mark.slow
 def test_a_training_ends_with_scores_that_its_checkpoint_gives_again(tmp_path):
-    init, source = init_of(tiny_resnet()), Rectangles()
+    init, source = init_of(tiny_resnet()), rectangles()
     losses, evaluated = {}, []
     run = {
         "log": lambda step, values: losses.update({step: values}),

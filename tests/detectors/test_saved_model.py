@@ -1,17 +1,16 @@
 """The SavedModel of a detector: it runs without Keras, and finds what the model finds."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf import annotated, detectors
-from pcd_tf.annotated import in_order
-from pcd_tf.detectors import _saved_model
+from pcd_tf import data, detectors
 from pcd_tf.detectors.retinanet import RetinaNet
+from tests.data import coco_files
 from tests.detectors import one_stage, small
 
 # Runs where Keras and this project cannot be imported; TensorFlow may look where Keras is, no more.
@@ -124,12 +123,59 @@ def test_no_image_gives_no_boxes(tmp_path):
     assert signatures["encoded_images"](images=none)["boxes"].shape == (0, 1, 4)
 
 
-@pytest.mark.parametrize("image_size", [64, 200])
-def test_images_are_brought_to_size_as_for_evaluation(image_size):
-    source = annotated.build("synthetic", split="val")
-    batch = next(iter(in_order(source, image_size=image_size, batch_size=3)))
-    for index, expected in enumerate(np.array(batch["images"]).astype(int)):
-        image = source.image(index)
-        found = np.array(_saved_model._fit(tf.constant(image[None]), image_size))[0].astype(int)
-        assert np.abs(found - expected).max() <= 2  # Pillow rounds twice, once for each axis
-        assert np.abs(found - expected).mean() < 0.5
+class Sums:
+    """Finds a box that each of its image's pixels moves, and one of the whole image."""
+
+    def __init__(self):
+        self.one = tf.Variable(1.0)
+
+    def detect(self, images, score_threshold=0.05):
+        pixels = tf.cast(tf.reshape(images, (tf.shape(images)[0], -1)), tf.int64)
+        place = tf.range(1, tf.shape(pixels)[1] + 1, dtype=tf.int64)
+        sums = tf.reduce_sum(pixels * place**2, axis=1) // [[1], [7], [49], [343]] % 61  # (4, B)
+        x, y, width, height = tf.unstack(tf.cast(sums, tf.float32))
+        found = tf.stack([x, y, x + width, y + height], axis=-1)  # (B, 4)
+        boxes = tf.stack([found, tf.fill(tf.shape(found), 64.0)], axis=1) * self.one
+        ones = tf.ones_like(boxes[:, :, 0])
+        return {
+            "boxes": boxes,
+            "scores": ones,
+            "classes": tf.cast(0 * ones, tf.int32),
+            "count": tf.cast(ones[:, 0], tf.int32),
+        }
+
+
+def test_it_finds_what_the_evaluation_finds_to_the_pixel(tmp_path):
+    """Of PNG and JPEG files that are shrunk, enlarged, turned on their side, and of one colour."""
+    rng = np.random.default_rng(0)
+    sizes = [(40, 160), (301, 97), (64, 64), (31, 16), (555, 777)]
+    written = coco_files.content() | {"annotations": [], "images": []}
+    for index, (height, width) in enumerate(sizes):
+        pixels = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
+        image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+        for suffix in ("png", "jpg"):
+            name = f"{index}.{suffix}"
+            image.save(tmp_path / name)
+            size = {"height": height, "width": width}
+            written["images"].append({"id": len(written["images"]), "file_name": name} | size)
+    Image.new("L", (90, 70), 130).save(tmp_path / "grey.jpg")
+    written["images"].append({"id": 99, "file_name": "grey.jpg", "height": 70, "width": 90})
+    (tmp_path / "instances_val.json").write_text(json.dumps(written))
+    source = data.build_annotated("coco_json", data_dir=str(tmp_path), split="val")
+    evaluated = detectors.evaluate(Sums(), source, image_size=64, batch_size=4)
+    detectors.export(Sums(), tmp_path / "saved", image_size=64, class_names=("cat", "dog"))
+    signatures = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    files = [(tmp_path / image["file_name"]).read_bytes() for image in written["images"]]
+    encoded = signatures["encoded_images"](images=tf.constant(files))["boxes"].numpy()
+    results = evaluated.results()
+    assert len(results) == len(files) == 11
+    for index, (file, result) in enumerate(zip(files, results, strict=True)):
+        image = tf.io.decode_image(file, channels=3, expand_animations=False)
+        if file[:4] != b"\x89PNG":
+            image = tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
+        pixels = signatures["serving_default"](images=image[None])["boxes"].numpy()[0]
+        np.testing.assert_array_equal(pixels, encoded[index])
+        x1, y1, x2, y2 = pixels[0].astype(np.float64)
+        assert result["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+        height, width = source.size(index)
+        np.testing.assert_array_equal(pixels[1], [width, height] * 2)  # inside the image

@@ -2,16 +2,18 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pcd_tf import annotated
-from pcd_tf.annotated import Objects, Source
+from pcd_tf import data
+from pcd_tf.data import Annotated, Annotation
 from pcd_tf.evaluation.detection import STATS, Detections
-from tests.annotated import coco_files
+from tests.data import coco_files
+from tests.data.pictures import Pictures
 
 CAT, DOG, COW = range(3)
 # Two images of 200 x 200: objects of 40 x 40, "medium", and one of 20 x 20, "small".
@@ -26,52 +28,31 @@ def rle(box):
     return {**encoded, "counts": encoded["counts"].decode()}
 
 
-class Toy(Source):
+def toy(crowd=(), *, has_masks=True, empty=False):
     """Image 0: a cat and a dog; image 1: a small cat; no cow. Category ids are 7, 3 and 90."""
-
-    def __init__(self, crowd=(), *, has_masks=True, empty=False):
-        super().__init__(
-            "toy",
-            class_names=["cat", "dog", "cow"],
-            category_ids=[7, 3, 90],
-            num_examples=2,
-            has_masks=has_masks,
+    on = [[], []] if empty else [[(LARGE_CAT, CAT), (DOG_BOX, DOG)], [(SMALL_CAT, CAT)]]
+    annotations = [
+        Annotation(
+            500 + index,
+            200,
+            200,
+            np.array([box for box, _ in objects], np.float64).reshape(-1, 4),
+            np.array([label for _, label in objects], np.int64),
+            np.isin([label for _, label in objects], crowd),
+            segmentations=[msgspec.Raw(msgspec.json.encode(rle(box))) for box, _ in objects]
+            if has_masks
+            else None,
         )
-        self._crowd = crowd
-        self._on = [[], []] if empty else [[(LARGE_CAT, CAT), (DOG_BOX, DOG)], [(SMALL_CAT, CAT)]]
-
-    @property
-    def counts(self):
-        return {}
-
-    def image(self, index):
-        return np.zeros((200, 200, 3), np.uint8)
-
-    def size(self, index):
-        return 200, 200
-
-    def objects(self, index):
-        boxes = [box for box, _ in self._on[index]]
-        labels = np.array([label for _, label in self._on[index]], np.int64)
-        return Objects(
-            boxes=np.array(boxes, np.float32).reshape(-1, 4),
-            labels=labels,
-            crowd=np.isin(labels, self._crowd),
-        )
-
-    def masks(self, index):
-        return tuple(rle(box) for box, _ in self._on[index]) if self.has_masks else None
-
-    def image_id(self, index):
-        return 500 + index
-
-    def image_name(self, index):
-        return f"{index}.png"
+        for index, objects in enumerate(on)
+    ]
+    images = Pictures("toy", [np.zeros((200, 200, 3), np.uint8)] * 2)
+    names = ["cat", "dog", "cow"]
+    return Annotated(images, annotations, class_names=names, category_ids=[7, 3, 90])
 
 
 def scored(found, source=None, **settings):
     """Scores found: by image, (box, class, score) each."""
-    detections = Detections(source or Toy())
+    detections = Detections(source or toy())
     for index, of_image in found.items():
         boxes = np.array([box for box, _, _ in of_image], np.float32).reshape(-1, 4)
         masks = [rle(box) for box, _, _ in of_image]
@@ -131,7 +112,7 @@ def test_the_wrong_class_is_found_but_not_named():
 
 def test_a_crowd_is_neither_right_nor_wrong_to_find():
     inside_dog = ([105, 105, 120, 120], DOG, 0.99)
-    source = Toy(crowd=[DOG])
+    source = toy(crowd=[DOG])
     for dogs in ([], [inside_dog], [(DOG_BOX, DOG, 0.8), inside_dog]):
         scores = scored({0: [PERFECT[0][0], *dogs], 1: PERFECT[1]}, source)
         assert scores["AP"] == scores["AP_agnostic"] == pytest.approx(1)
@@ -148,7 +129,7 @@ def test_nothing_found_scores_0(found):
 
 def test_nothing_to_find_scores_nan():
     for found in ({}, PERFECT):
-        scores = scored(found, Toy(empty=True))
+        scores = scored(found, toy(empty=True))
         assert math.isnan(scores["AP"])
         assert math.isnan(scores["AP_agnostic"])
 
@@ -168,7 +149,7 @@ def test_scores_are_those_of_the_annotation_file_itself(tmp_path, capsys):
         annotation |= {"bbox": box, "area": box[2] * box[3], "iscrowd": int(place % 10 == 9)}
         written["annotations"].append(annotation)
     data_dir = coco_files.write(tmp_path, written)
-    source = annotated.build("coco_json", data_dir=data_dir, split="val")
+    source = data.build_annotated("coco_json", data_dir=data_dir, split="val")
     assert source.counts["num_clipped"] > 5
     assert source.counts["num_dropped"] > 5
     detections = Detections(source)
@@ -193,7 +174,9 @@ def test_a_detection_that_ends_with_the_image_overlaps_a_longer_object_so_far(tm
     """COCO's protocol: the object as annotated, half outside, against what a detector can find."""
     written = coco_files.content()
     written["annotations"] = [{**written["annotations"][0], "bbox": [30, 5, 20, 10], "area": 200}]
-    source = annotated.build("coco_json", data_dir=coco_files.write(tmp_path, written), split="val")
+    source = data.build_annotated(
+        "coco_json", data_dir=coco_files.write(tmp_path, written), split="val"
+    )
     detections = Detections(source)
     detections.add(0, np.array([[30, 5, 40, 15]]), np.array([0.9]), np.array([1]))
     scores = detections.scores()
@@ -202,7 +185,7 @@ def test_a_detection_that_ends_with_the_image_overlaps_a_longer_object_so_far(tm
 
 
 def test_boxes_and_masks_are_scored_apart():
-    detections = Detections(Toy())
+    detections = Detections(toy())
     half = [10, 10, 50, 30]  # the upper half of the cat
     boxes, classes = np.array([LARGE_CAT]), np.array([CAT])
     detections.add(0, boxes, np.array([0.9]), classes, masks=[rle(half)])
@@ -213,7 +196,7 @@ def test_boxes_and_masks_are_scored_apart():
 
 
 def test_results_are_in_coco_s_format():
-    detections = Detections(Toy())
+    detections = Detections(toy())
     detections.add(1, np.array([SMALL_CAT], np.float32), np.array([0.5]), np.array([CAT]))
     mask = {"size": [200, 200], "counts": rle(DOG_BOX)["counts"].encode()}
     detections.add(0, np.array([DOG_BOX]), np.array([0.25]), np.array([DOG]), masks=[mask])
@@ -252,11 +235,11 @@ def test_wrong_detections_are_named(place, value, message):
     arguments: list[Any] = [*ONE]
     arguments[place] = value
     with pytest.raises(ValueError, match=message):
-        Detections(Toy()).add(*arguments)
+        Detections(toy()).add(*arguments)
 
 
 def test_masks_that_are_missing_are_named():
-    detections = Detections(Toy())
+    detections = Detections(toy())
     index, boxes, scores, classes = ONE
     with pytest.raises(ValueError, match="a mask of each of 1 boxes. Received: 0."):
         detections.add(index, boxes, scores, classes, masks=[])
@@ -264,6 +247,6 @@ def test_masks_that_are_missing_are_named():
     with pytest.raises(ValueError, match="masks of all detections.* Give masks to `add`."):
         detections.scores("segm")
     with pytest.raises(ValueError, match="Expected masks in toy.*Use iou_type='bbox'."):
-        Detections(Toy(has_masks=False)).scores("segm")
+        Detections(toy(has_masks=False)).scores("segm")
     with pytest.raises(ValueError, match="iou_type of bbox, segm. Received: 'keypoints'."):
         detections.scores("keypoints")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pcd_tf.annotated import synthetic
 from pcd_tf.configs.finetune import Config
+from pcd_tf.data import synthetic
 from pcd_tf.jobs import finetune
 from pcd_tf.jobs._mask_detection import MaskDetection
 from tests import tiny_run
@@ -16,7 +16,7 @@ from tests import tiny_run
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
     for split in ("train", "val"):
-        monkeypatch.setitem(synthetic.NUM_EXAMPLES, split, 3)
+        monkeypatch.setitem(synthetic.NUM_LOOKED_AT, split, 3)
 
 
 @pytest.fixture

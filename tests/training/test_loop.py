@@ -8,12 +8,12 @@ import keras
 import pytest
 import tensorflow as tf
 
-from pcd_tf import annotated
+from pcd_tf import data
 from pcd_tf.errors import UserError
 from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.logs import Logs
 from pcd_tf.training.loop import train
-from tests.annotated import coco_files
+from tests.data import coco_files
 
 
 class Counter(keras.Model):
@@ -88,9 +88,9 @@ def test_a_signal_while_evaluating_is_heard_and_no_evaluation_is_lost(run, stopp
 
 def test_an_annotated_image_that_is_damaged_is_named_and_the_last_checkpoint_kept(run, tmp_path):
     coco_files.write(tmp_path, coco_files.content())
-    source = annotated.build("coco_json", data_dir=str(tmp_path), split="val")
-    stream = annotated.batches(
-        source, annotated.NONE, image_size=32, global_batch_size=1, seed=0
+    source = data.build_annotated("coco_json", data_dir=str(tmp_path), split="val")
+    stream = data.annotated_batches(
+        source, data.NO_AUGMENTATION, image_size=32, global_batch_size=1, seed=0
     ).map(lambda batch: tf.cast(batch["images"], tf.float32))
 
     def damage(done):

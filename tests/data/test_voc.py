@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcd_tf import annotated
+from pcd_tf import data
 from pcd_tf.errors import UserError
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
@@ -24,7 +24,7 @@ def add(root, name, objects, split="train", size=True):
 
 
 def build(root, split="train"):
-    return annotated.build("voc", data_dir=str(root), split=split)
+    return data.build_annotated("voc", data_dir=str(root), split=split)
 
 
 def test_boxes_count_from_1_and_include_their_last_pixel(tmp_path):
@@ -36,11 +36,11 @@ def test_boxes_count_from_1_and_include_their_last_pixel(tmp_path):
     assert len(source.class_names) == 20
     found = source.objects(0)
     np.testing.assert_array_equal(found.boxes, [[0, 0, 40, 30], [4, 5, 10, 20], [5, 6, 5, 6]])
-    assert found.inside(30, 40)[1].tolist() == [True, True, False]  # the last has no area
+    assert found.inside()[1].tolist() == [True, True, False]  # the last has no area
     assert [source.class_names[i] for i in found.labels] == ["dog", "cat", "cat"]
     assert found.crowd.tolist() == [False, True, False]  # difficult
     assert source.size(1) == (30, 40)  # by the image itself
-    assert source.image(1).shape == (30, 40, 3)
+    assert [image.shape for image in data.annotated_images(source, [1])] == [(30, 40, 3)]
     assert source.image_name(1) == "b.jpg"
     assert (source.counts["num_dropped"], source.counts["num_empty_images"]) == (1, 1)
 
@@ -72,7 +72,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path):
     with pytest.raises(ValueError, match="Expected XML in .*c.xml"):
         build(tmp_path)
     with pytest.raises(ValueError, match="Expected data_dir"):
-        annotated.build("voc", split="train")
+        data.build_annotated("voc", split="train")
 
 
 def test_what_other_systems_leave_behind_is_passed_over(tmp_path):
@@ -121,4 +121,5 @@ def test_blood_cells(shared_images):
     assert {source.class_names for source in sources} == {("Platelets", "RBC", "WBC")}
     assert sum(source.counts["num_dropped"] for source in sources) == 2
     assert sum(source.counts["num_objects"] for source in sources) == 4886
-    assert sources[0].image(0).shape == (*sources[0].size(0), 3)
+    (image,) = data.annotated_images(sources[0], [0])
+    assert image.shape == (*sources[0].size(0), 3)

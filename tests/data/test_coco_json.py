@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pcd_tf import annotated
-from pcd_tf.annotated import _segmentation
+from pcd_tf import data
+from pcd_tf.data import _segmentation
 from pcd_tf.errors import UserError
 from pcd_tf.evaluation.detection import Detections
-from tests.annotated.coco_files import content, write
+from tests.data.coco_files import content, write
 
 
 def build(folder, written=None, **settings):
     if written is not None:
         write(folder, written)
-    return annotated.build("coco_json", data_dir=str(folder), split="val", **settings)
+    return data.build_annotated("coco_json", data_dir=str(folder), split="val", **settings)
 
 
 def test_a_file_is_read_as_written(tmp_path):
@@ -27,7 +27,7 @@ def test_a_file_is_read_as_written(tmp_path):
     assert source.class_names == ("cat", "dog")  # by id, which need not be contiguous
     assert source.category_ids == (3, 5)
     assert source.num_examples == 2
-    assert source.image(0).shape == (30, 40, 3)
+    assert [image.shape for image in data.annotated_images(source, range(2))] == [(30, 40, 3)] * 2
     assert source.size(1) == (30, 40)
     assert [source.image_id(i) for i in range(2)] == [7, 9]
     assert [source.image_name(i) for i in range(2)] == ["first.png", "deep/second.png"]
@@ -59,7 +59,7 @@ def test_boxes_are_clipped_or_dropped_and_counted(tmp_path, caplog):
         new = {"image_id": 9, "category_id": 3, "bbox": box, "iscrowd": 1}
         written["annotations"].append({"id": 10 + len(written["annotations"]), **new})
     source = build(tmp_path, written)
-    boxes, kept = source.objects(1).inside(30, 40)
+    boxes, kept = source.objects(1).inside()
     np.testing.assert_array_equal(boxes[kept], [[0, 0, 6, 6], [35, 5, 40, 14]])
     assert source.counts == {
         "num_objects": 4,
@@ -103,7 +103,7 @@ def test_the_three_ways_to_write_a_mask_are_one(tmp_path):
 @pytest.mark.parametrize("images", ["", "images", "val"])
 def test_images_and_annotations_are_found_where_they_usually_lie(tmp_path, images):
     write(tmp_path, content(), images)
-    assert build(tmp_path).image(1).shape == (30, 40, 3)
+    assert build(tmp_path).images.open(1, None).size == (40, 30)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "instances_val.json").rename(tmp_path / "annotations" / "instances_val.json")
     assert build(tmp_path).num_examples == 2
@@ -248,17 +248,20 @@ def test_an_odd_mask_stops_only_what_needs_masks(tmp_path, segmentation, fault):
     written["annotations"][1]["segmentation"] = segmentation
     source = build(tmp_path, written)
     assert not source.has_masks
-    assert re.fullmatch(rf"{PATH}.segmentation{fault}.*", source.mask_fault)
+    assert re.fullmatch(rf"object 1 of first.png: segmentation{fault}.*", source.mask_fault)
     assert source.masks(0) is None
     assert len(source.objects(0).boxes) == 2
-    with pytest.raises(UserError, match=rf"Expected masks .* Received: {PATH}.segmentation"):
+    with pytest.raises(UserError, match="Expected masks .* Received: object 1 of first.png"):
         Detections(source).scores("segm")
 
 
 def test_masks_are_looked_at_when_they_are_asked_for(tmp_path, monkeypatch):
     looked_at: list[object] = []
     monkeypatch.setattr(_segmentation, "fault", lambda *given: looked_at.append(given))
-    source = build(tmp_path, content())
+    written = content()
+    for annotation in written["annotations"]:
+        annotation["segmentation"] = [[2, 3, 12, 3, 12, 9, 2, 9]]
+    source = build(tmp_path, written)
     assert source.counts["num_objects"] == 2
     assert math.isfinite(Detections(source).scores()["AP"])
     assert not looked_at
@@ -329,7 +332,7 @@ def test_annotations_of_the_unturned_picture_are_told_so(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 30)).save(tmp_path / "deep" / "second.png", exif=exif)
-    for read in (source.check, lambda: source.image(1)):
+    for read in (source.check, lambda: list(data.annotated_images(source, [1]))):
         message = r"second.png to be 40 x 30 .* Received: 30 x 40, turned by its EXIF .*\(exiftool"
         with pytest.raises(UserError, match=message):
             read()
@@ -344,15 +347,17 @@ def test_an_image_of_another_size_than_annotated_is_named(tmp_path):
     other["images"][0] |= {"height": 40, "width": 30}
     write(tmp_path, other)
     with pytest.raises(ValueError, match="Expected .*first.png to be 40 x 30 pixels.*: 30 x 40"):
-        source.image(0)
+        list(data.annotated_images(source, [0]))
 
 
 def test_photographs_and_nuclei(shared_images):
-    photos = annotated.build("coco_json", data_dir=str(shared_images / "voc_mini"), split="test")
+    photos = data.build_annotated(
+        "coco_json", data_dir=str(shared_images / "voc_mini"), split="test"
+    )
     assert photos.num_examples == 277
     assert photos.counts["num_objects"] == 586
     assert not photos.has_masks
-    nuclei = annotated.build("coco_json", data_dir=str(shared_images / "nuclei"), split="test")
+    nuclei = data.build_annotated("coco_json", data_dir=str(shared_images / "nuclei"), split="test")
     assert nuclei.has_masks
     for index in range(10):
         objects = nuclei.objects(index)

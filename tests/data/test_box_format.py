@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pcd_tf import annotated
-from pcd_tf.annotated import _box_format
+from pcd_tf import data
+from pcd_tf.data import _box_format
 from pcd_tf.errors import UserError
 
 SIZE = np.array([640, 480])
@@ -102,7 +102,7 @@ def test_boxes_of_other_units_or_images_are_asked_about():
 def test_real_boxes_pass_and_the_same_as_corners_do_not(shared_images, tmp_path, name, split):
     file = shared_images / name / f"instances_{split}.json"
     data_dir = str(shared_images / name)
-    assert annotated.build("coco_json", data_dir=data_dir, split=split).num_examples
+    assert data.build_annotated("coco_json", data_dir=data_dir, split=split).num_examples
     content = msgspec.json.decode(file.read_bytes())
     for annotation in content["annotations"]:
         x, y, width, height = annotation["bbox"]
@@ -110,4 +110,4 @@ def test_real_boxes_pass_and_the_same_as_corners_do_not(shared_images, tmp_path,
     wrong = tmp_path / "corners.json"
     wrong.write_bytes(msgspec.json.encode(content))
     with pytest.raises(UserError, match="Are they corners?"):
-        annotated.build("coco_json", data_dir=data_dir, split=split, annotations=str(wrong))
+        data.build_annotated("coco_json", data_dir=data_dir, split=split, annotations=str(wrong))

@@ -13,8 +13,8 @@ import numpy as np
 from msgspec import Meta
 
 from pcd_tf import files, outside
-from pcd_tf.annotated import _box_format, _segmentation
-from pcd_tf.annotated._segmentation import Coordinate
+from pcd_tf.data import _annotated, _box_format
+from pcd_tf.data._segmentation import Coordinate
 from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _Side = Annotated[int, Meta(ge=1, le=65535)]  # pixels; JPEG's largest (ITU-T T.
 _NUM_BEFORE, _NUM_AFTER = 40, 8  # bytes shown around what is no JSON
 
 
-class Image(msgspec.Struct, gc=False):
+class _Image(msgspec.Struct, gc=False):
     """An image; its sides in pixels."""
 
     id: _Id
@@ -53,49 +53,29 @@ class _Annotation(msgspec.Struct, gc=False):
 
 
 class _File(msgspec.Struct):
-    images: Annotated[list[Image], Meta(min_length=1)]
+    images: Annotated[list[_Image], Meta(min_length=1)]
     annotations: list[_Annotation]
     categories: Annotated[list[_Category], Meta(min_length=1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
-    """What the file holds: n annotations.
+class Content:
+    """What a file holds.
 
     Args:
-        images: with the places of the annotations of each, int64 (k,).
-        boxes: float64 (n, 4), x, y, width, height in pixels.
-        sizes: int (n, 2), width and height of the image of each.
-        labels: int64 (n,), indices into `class_names`.
-        crowd: bool (n,).
-        areas: float64 (n,), in pixels; NaN where none is given.
-        segmentations: n of COCO's.
+        file_names: of the images.
+        annotations: of each image.
         class_names: in the order of the categories' ids, or in that asked for.
         category_ids: as many.
     """
 
-    images: Sequence[tuple[Image, np.ndarray]]
-    boxes: np.ndarray
-    sizes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    areas: np.ndarray
-    segmentations: Sequence[msgspec.Raw]
-    class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-
-    def mask_fault(self) -> str | None:
-        """Looks through all segmentations: why not every object has a mask; None: each has one."""
-        for place, (segmentation, (width, height)) in enumerate(
-            zip(self.segmentations, self.sizes.tolist(), strict=True)
-        ):
-            fault = _segmentation.fault(segmentation, height, width)
-            if fault:
-                return f"annotations[{place}].segmentation{fault}"
-        return None if self.segmentations else "no annotations"
+    file_names: list[str]
+    annotations: list[_annotated.Annotation]
+    class_names: list[str]
+    category_ids: list[int]
 
 
-def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
+def read(file: Path, class_names: Sequence[str] = ()) -> Content:
     """Reads and checks a file.
 
     Args:
@@ -113,21 +93,30 @@ def read(file: Path, class_names: Sequence[str] = ()) -> Checked:
     label_of = _places(annotations, "category_id", [c.id for c in categories], file)
     boxes = np.array([a.bbox for a in annotations], np.float64).reshape(-1, 4)  # n = 0: (0, 4)
     areas = np.array([a.area for a in annotations], np.float64)  # None -> NaN
+    crowd = np.array([bool(a.iscrowd) for a in annotations], np.bool_)
     sizes = np.array([(image.width, image.height) for image in images])[image_of]
     segmentations = [annotation.segmentation for annotation in annotations]
     _box_format.check(boxes, sizes, areas, segmentations, file)
+    boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x1, y1, x2, y2
     order = np.argsort(image_of, kind="stable")
-    rows = np.split(order, np.searchsorted(image_of[order], np.arange(1, len(images))))
-    return Checked(
-        images=list(zip(images, rows, strict=True)),
-        boxes=boxes,
-        sizes=sizes,
-        labels=label_of,
-        crowd=np.array([bool(a.iscrowd) for a in annotations], np.bool_),
-        areas=areas,
-        segmentations=segmentations,
-        class_names=tuple(category.title for category in categories),
-        category_ids=tuple(category.id for category in categories),
+    rows_of = np.split(order, np.searchsorted(image_of[order], np.arange(1, len(images))))
+    return Content(
+        file_names=[image.file_name for image in images],
+        annotations=[
+            _annotated.Annotation(
+                image.id,
+                image.height,
+                image.width,
+                boxes[rows],
+                label_of[rows],
+                crowd[rows],
+                areas[rows] if np.isfinite(areas[rows]).all() else None,
+                [segmentations[row] for row in rows],
+            )
+            for image, rows in zip(images, rows_of, strict=True)
+        ],
+        class_names=[category.title for category in categories],
+        category_ids=[category.id for category in categories],
     )
 
 

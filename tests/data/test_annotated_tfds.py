@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets
 from PIL import Image
 
-from pcd_tf import annotated
+from pcd_tf import data
 
 NUM_PICTURES = 7
 features = tensorflow_datasets.features
@@ -102,7 +102,7 @@ def data_dir(tmp_path_factory) -> str:
 
 
 def build(data_dir, name="toy_objects", split="train"):
-    return annotated.build("tfds", data_dir=data_dir, tfds_name=name, split=split)
+    return data.build_annotated("tfds", data_dir=data_dir, tfds_name=name, split=split)
 
 
 def test_every_record_is_within_reach_by_its_number(data_dir):
@@ -113,10 +113,11 @@ def test_every_record_is_within_reach_by_its_number(data_dir):
     for index in reversed(range(NUM_PICTURES)):
         number = source.image_id(index) - 100
         seen.add(number)
-        image, objects = source.image(index), source.objects(index)
+        (image,) = data.annotated_images(source, [index])
+        objects = source.objects(index)
         assert image[0, 0].tolist() == [10 * number, 0, 0]
         assert source.size(index) == image.shape[:2] == (16, 20)
-        boxes, kept = objects.inside(16, 20)
+        boxes, kept = objects.inside()
         num_kept = number - (number > 3)
         np.testing.assert_allclose(boxes[kept], np.tile([[2, 4, 12, 16]], (num_kept, 1)), rtol=1e-6)
         assert objects.labels[kept].tolist() == [1] * num_kept
@@ -146,7 +147,7 @@ def test_names_of_voc(data_dir):
 def test_boxes_of_a_turned_picture_are_on_the_upright_one(tmp_path):
     ToyTurned(data_dir=tmp_path).download_and_prepare()
     source = build(str(tmp_path), "toy_turned")
-    assert source.size(0) == source.image(0).shape[:2] == (20, 10)
+    assert source.size(0) == next(data.annotated_images(source, [0])).shape[:2] == (20, 10)
     np.testing.assert_allclose(source.objects(0).boxes, [[1, 5, 6, 20]], rtol=1e-6)
 
 
@@ -154,7 +155,7 @@ def test_what_cannot_be_used_is_named(data_dir, tmp_path):
     with pytest.raises(ValueError, match="a feature `objects` with `bbox` and `label`"):
         build(data_dir, "toy_bare")
     with pytest.raises(ValueError, match="Expected tfds_name, such as"):
-        annotated.build("tfds", data_dir=data_dir, split="train")
+        data.build_annotated("tfds", data_dir=data_dir, split="train")
     with pytest.raises(ValueError, match="Expected a split of toy_objects/1.0.0: train"):
         build(data_dir, split="trian")
     builder = ToyObjects(data_dir=tmp_path, file_format="array_record")
@@ -167,5 +168,8 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
     ToyObjects(data_dir=tmp_path).download_and_prepare()
     (file,) = (tmp_path / "toy_objects" / "1.0.0").glob("*.tfrecord*")
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="7 records in .* Received: 6, and a part of one"):
+    with pytest.raises(
+        ValueError,
+        match="7 records in tfds toy_objects/1.0.0 train. Received: 6. .* is damaged",
+    ):
         build(str(tmp_path))

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from pcd_tf.annotated import _segmentation
+from pcd_tf.data import _segmentation
 
 
 @pytest.mark.parametrize(("end", "is_fine"), [(9.9e6, True), (1.01e7, False), (2.2e8, False)])

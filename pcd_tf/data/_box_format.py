@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from pcd_tf.annotated import _segmentation
+from pcd_tf.data import _segmentation
 from pcd_tf.errors import UserError
 
 FAR = 0.05  # of the image's side; a box that is off by less was drawn carelessly

@@ -1,5 +1,6 @@
 """COCO's three ways to write a mask -> its compressed run lengths."""
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +11,11 @@ from pycocotools import mask as coco_mask
 from pcd_tf import outside
 
 MIN_NUMBERS = 6  # of a polygon: three points
-MAX_CHARACTERS = 7  # of a compressed number: 35 bits, more than the pixels of any image
+# Of compressed run lengths: five bits a character, of which "0" to "O" are the last of a number
+# (cocoapi, common/maskApi.c, rleFrString). pycocotools reads on behind the text where the last one
+# is missing, and no run has more than 35 bits.
+RUN_LENGTHS = re.compile("(?:[P-o]{0,6}[0-O])+")
+MOST_PIXELS = 2**30  # of a mask of run lengths; more than any image that is decoded
 # An outline that follows the edges of pixels and meets none twice is at most 4 sides for each. A
 # longer one is nonsense. pycocotools keeps 5 points a pixel of it: 0.8 GB at 1e7, and at 1e8 it
 # crashes, however large the image is.
@@ -104,30 +109,29 @@ def _fault_of_run_lengths(given: _RunLengths, height: int, width: int) -> str | 
             f".size: expected the image's {height}, {width} (height, width), "
             f"received {given.size[0]}, {given.size[1]}"
         )
-    lengths = given.counts if isinstance(given.counts, list) else _decompressed(given.counts)
-    if sum(lengths) != height * width or min(lengths) < 0:
+    is_whole = (
+        sum(given.counts) == height * width
+        if isinstance(given.counts, list)
+        else _fill(given.counts, height * width)
+    )
+    if not is_whole:
         return ".counts: expected run lengths that add up to the image, received others"
     return None
 
 
-def _decompressed(counts: str) -> list[int]:
-    """Reads compressed run lengths; [] where they make no sense.
+def _fill(counts: str, num_pixels: int) -> bool:
+    """Tells whether compressed run lengths fill so many pixels, and neither more nor fewer.
 
-    pycocotools does not check them: too few leave a mask of whatever was in memory. They are five
-    bits a character, lowest first, with a sign, and from the fourth on what is more than two
-    before (cocoapi, common/maskApi.c, rleFrString).
+    pycocotools refuses only more: of too few it makes a mask of whatever was in memory.
     """
-    bits = np.frombuffer(counts.encode("utf-8"), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(bits & 32 == 0)  # 32: the number goes on
-    if not bits.size or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
-        return []
-    sizes = np.diff(ends, prepend=-1)  # characters of each number
-    if sizes.max() > MAX_CHARACTERS:
-        return []
-    starts = ends + 1 - sizes
-    place = np.arange(bits.size) - np.repeat(starts, sizes)
-    lengths = np.add.reduceat((bits & 31) << 5 * place, starts)
-    lengths -= np.where(bits[ends] & 16, 1 << 5 * sizes, 0)  # 16 of the last one: negative
-    lengths[1::2] = np.cumsum(lengths[1::2])
-    lengths[2::2] = np.cumsum(lengths[2::2])
-    return lengths.tolist()
+    if num_pixels > MOST_PIXELS or not RUN_LENGTHS.fullmatch(counts):
+        return False
+    return _fit(counts, num_pixels) and not _fit(counts, num_pixels - 1)
+
+
+def _fit(counts: str, num_pixels: int) -> bool:
+    try:
+        coco_mask.decode({"size": [num_pixels, 1], "counts": counts})
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Annotated images in the layout of PASCAL VOC: an XML file an image."""
+"""`--dataset=voc`: the layout of PASCAL VOC, with an XML file an image."""
 
 import math
 import os
@@ -8,8 +8,10 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from pcd_tf import data, files, outside
-from pcd_tf.annotated._listed import Listed, ListedSource
+from pcd_tf import files, outside
+from pcd_tf.data import _headers
+from pcd_tf.data._annotated import Annotated, Annotation
+from pcd_tf.data._files import FileSource
 from pcd_tf.errors import UserError
 
 # Everingham et al., "The PASCAL Visual Object Classes Challenge", 2010, in VOC's own order.
@@ -23,15 +25,10 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 LARGEST = 1e9  # pixels; far out of any image, and safe to compute with
 
 
-def build(*, data_dir: str | None = None, split: str, **_: object) -> "VocSource":
-    """Opens the part `split` of the directory `data_dir`."""
-    if data_dir is None:
-        raise UserError("Expected data_dir, the directory with JPEGImages. Received: None.")
-    return VocSource(data_dir, split=split)
-
-
-class VocSource(ListedSource):
-    """JPEGImages, Annotations and ImageSets/Main, as PASCAL VOC has them.
+def build_annotated(
+    *, data_dir: str | os.PathLike[str] | None = None, split: str, **_: object
+) -> Annotated:
+    """Opens JPEGImages, Annotations and ImageSets/Main, as PASCAL VOC has them.
 
     The classes are VOC's twenty where no annotation has another, and all names in Annotations,
     sorted, where one has: the same for every split. Difficult objects count as COCO's crowds:
@@ -48,33 +45,34 @@ class VocSource(ListedSource):
     Raises:
         UserError: when a list, an annotation or an image is missing; when the list is empty, or an
             annotation is wrong.
-
-    Example:
-        source = VocSource("~/VOCdevkit/VOC2012", split="trainval")
     """
-
-    def __init__(self, data_dir: str | os.PathLike[str], *, split: str) -> None:
-        root = Path(data_dir).expanduser()
-        names = _names(root, split)
-        images = _found(root / "JPEGImages", names, EXTENSIONS)
-        files = _found(root / "Annotations", names, (".xml",))
-        annotations = {
-            file: _root(file) for file in sorted((root / "Annotations").glob("[!.]*.xml"))
-        }
-        classes = _classes(annotations)
-        label = {name: index for index, name in enumerate(classes)}
-        listed = [
-            _listed(number, image, file, annotations[file], label)
-            for number, (image, file) in enumerate(zip(images, files, strict=True), start=1)
-        ]
-        super().__init__(f"{root} {split}", listed, class_names=classes)
+    root, names = _listed(data_dir, "Main", split)
+    images = _found(root / "JPEGImages", names, EXTENSIONS)
+    written = _found(root / "Annotations", names, (".xml",))
+    trees = {file: _tree(file) for file in sorted((root / "Annotations").glob("[!.]*.xml"))}
+    classes = _classes(trees)
+    label = {name: index for index, name in enumerate(classes)}
+    return Annotated(
+        FileSource(f"{root} {split}", root / "JPEGImages", [image.name for image in images]),
+        [
+            _annotation(number, image, file, trees[file], label)
+            for number, (image, file) in enumerate(zip(images, written, strict=True), start=1)
+        ],
+        class_names=classes,
+    )
 
 
-def _names(root: Path, split: str) -> list[str]:
-    folder = root / "ImageSets" / "Main"
-    file = folder / f"{split}.txt"
+def _listed(
+    data_dir: str | os.PathLike[str] | None, folder: str, split: str
+) -> tuple[Path, list[str]]:
+    """Reads the list of a split in a folder of ImageSets: the directory, and the images' names."""
+    if data_dir is None:
+        raise UserError("Expected data_dir, the directory with JPEGImages. Received: None.")
+    root = Path(data_dir).expanduser()
+    lists = root / "ImageSets" / folder
+    file = lists / f"{split}.txt"
     if not files.is_file(file):
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+        known = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
         raise UserError(
             f"Expected the list of the images of split {split!r} in {file}. Received: no such file;"
             f" there are {known}. Is {root} the directory with ImageSets in it?"
@@ -82,7 +80,7 @@ def _names(root: Path, split: str) -> list[str]:
     names = [line.split()[0] for line in files.read_lines(file) if line]
     if not names:
         raise UserError(f"Expected images in {file}. Received: none.")
-    return names
+    return root, names
 
 
 def _found(folder: Path, names: Sequence[str], extensions: Sequence[str]) -> list[Path]:
@@ -102,11 +100,9 @@ def _found(folder: Path, names: Sequence[str], extensions: Sequence[str]) -> lis
     return [folder / file for file in found.values() if file is not None]
 
 
-def _classes(annotations: Mapping[Path, ET.Element]) -> list[str]:
+def _classes(trees: Mapping[Path, ET.Element]) -> list[str]:
     names = {
-        _name(element, file)
-        for file, root in annotations.items()
-        for element in root.iterfind("object")
+        _name(element, file) for file, root in trees.items() for element in root.iterfind("object")
     }
     return list(VOC_CLASSES) if names <= set(VOC_CLASSES) else sorted(names)
 
@@ -118,7 +114,7 @@ def _name(element: ET.Element, file: Path) -> str:
     return name
 
 
-def _root(file: Path) -> ET.Element:
+def _tree(file: Path) -> ET.Element:
     content = files.read_bytes(file)
     try:
         return ET.fromstring(content)
@@ -128,21 +124,17 @@ def _root(file: Path) -> ET.Element:
         ) from error
 
 
-def _listed(
+def _annotation(
     image_id: int, image: Path, file: Path, root: ET.Element, label: Mapping[str, int]
-) -> Listed:
+) -> Annotation:
     found = root.findall("object")
-    height, width = _size(root, image)
     boxes = [_box(element, file) for element in found]
-    return Listed(
-        image_id=image_id,
-        name=image.name,
-        path=image,
-        height=height,
-        width=width,
-        boxes=np.array(boxes, np.float64).reshape(-1, 4),  # (n, 4), for n = 0 as well
-        labels=np.array([label[_name(element, file)] for element in found], np.int64),
-        crowd=np.array([_is_difficult(element) for element in found], np.bool_),
+    return Annotation(
+        image_id,
+        *_size(root, image),
+        np.array(boxes, np.float64).reshape(-1, 4),  # (n, 4), for n = 0 as well
+        np.array([label[_name(element, file)] for element in found], np.int64),
+        np.array([_is_difficult(element) for element in found], np.bool_),
     )
 
 
@@ -151,7 +143,7 @@ def _size(root: ET.Element, image: Path) -> tuple[int, int]:
     height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     if height >= 1 and width >= 1:
         return int(height), int(width)
-    return data.size_of(image)
+    return _headers.size_of(image)
 
 
 def _is_difficult(element: ET.Element) -> bool:
