@@ -16,11 +16,12 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pcd_tf import plugins
+from pcd_tf import outside, plugins
 from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pcd_tf.data._annotated import Annotated as Annotated
+    from pcd_tf.data._segmented import Segmented as Segmented
     from pcd_tf.data._source import Source as Source
 
 _PUBLIC = {
@@ -40,6 +41,7 @@ _PUBLIC = {
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
     "DecodeError": "_decode",
+    "Segmented": "_segmented",
     "check_images": "_headers",
     "check_size": "_headers",
     "in_threads": "_headers",
@@ -52,6 +54,8 @@ _PUBLIC = {
     "Source": "_source",
     "centre_crop": "_ordered",
     "noted": "_source",
+    "segmented_batches": "_segmented_batches",
+    "segmented_in_order": "_segmented_batches",
     "images_in_order": "_ordered",
     "identity": "_names",
     "plain_images": "_ordered",
@@ -60,16 +64,27 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["build", "build_annotated", "names", *_PUBLIC]
+__all__ = [
+    "IGNORED",
+    "build",
+    "build_annotated",
+    "build_segmented",
+    "build_segmented_two",
+    "names",
+    *_PUBLIC,
+]
+
+IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 
 # Which sources there are, each a module of this package, and what each can be built as.
 _SOURCES = {
     "coco_json": ("annotated",),
     "folder": ("images",),
-    "synthetic": ("images", "annotated"),
+    "png_maps": ("segmented",),
+    "synthetic": ("images", "annotated", "segmented"),
     "tfds": ("images", "annotated"),
-    "voc": ("annotated",),
+    "voc": ("annotated", "segmented"),
 }
 
 
@@ -143,6 +158,54 @@ def build_annotated(
         tfds_name=tfds_name,
         seed=seed,
     )
+
+
+def build_segmented(
+    name: str,
+    *,
+    split: str,
+    data_dir: str | None = None,
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+) -> "Segmented":
+    """Opens a source of images and class maps by name.
+
+    Args:
+        name: one of `names("segmented")`.
+        split: which part of it: "train", "val", ...
+        data_dir: where its files are (png_maps, voc).
+        class_names: where they are known, such as another split's (png_maps).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        UserError: when there is no such source, nothing in it, or an image without a map; when the
+            folder or the list of the split does not exist.
+    """
+    source: Segmented = _module(name, "segmented").build_segmented(
+        split=split, data_dir=data_dir, class_names=class_names, seed=seed
+    )
+    return source
+
+
+def build_segmented_two(
+    name: str, splits: tuple[str, str], *, data_dir: str | None = None, seed: int = 0
+) -> "tuple[Segmented, Segmented]":
+    """Opens a split to learn from and one to score, and checks both before anything long.
+
+    Their classes are found once, if need be in all maps.
+
+    Raises:
+        UserError: as `build_segmented` and `Segmented.check` do; when the two differ in their
+            classes.
+    """
+    train = build_segmented(name, split=splits[0], data_dir=data_dir, seed=seed)
+    held_out = build_segmented(
+        name, split=splits[1], data_dir=data_dir, class_names=train.class_names, seed=seed
+    )
+    outside.check_same_classes(train, held_out)
+    train.check(to_learn=True)
+    held_out.check(to_learn=False)
+    return train, held_out
 
 
 def _module(name: str, what: str) -> Any:

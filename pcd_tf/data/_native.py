@@ -30,6 +30,7 @@ _IS_TURNED = (
 # may say that it is to be turned (W3C, PNG, 11.2.2 and 11.3).
 _IS_PLAIN_PNG = r"(?s)\C{24}[\x01-\x08][\x00\x02\x03]\C*"
 _IS_SPECIAL_PNG = r"(?s)\C*(tRNS|eXIf|Raw profile type|tiff:Orientation)\C*"
+_EIGHT_BITS_GREY = b"\x08\x00"  # bytes 24 and 25: bits a sample, and the type (W3C, PNG, 11.2.2)
 _SCALES = (1, 2, 4, 8)  # a JPEG can be decoded at one of these parts of its height and width
 
 
@@ -62,6 +63,31 @@ def decode(encoded: tf.Tensor, min_pixels: int | None = None) -> tuple[tf.Tensor
     return way < _DECLINED, image
 
 
+def decode_ids(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a greyscale PNG of 8 bits, a class id a pixel, or declines to.
+
+    Args:
+        encoded: string ().
+
+    Returns:
+        bool (), whether it is such a PNG, of no too many pixels; uint8 (H, W), empty if not.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, when the file is damaged.
+    """
+    is_ids = (tf.strings.substr(encoded, 0, len(_PNG)) == _PNG) & (
+        tf.strings.substr(encoded, 24, 2) == _EIGHT_BITS_GREY
+    )
+    num_pixels = _num_pixels_of_png(encoded)
+    is_decoded = is_ids & _is_small(num_pixels, num_pixels)
+    ids = tf.cond(
+        is_decoded,
+        lambda: tf.io.decode_png(encoded, channels=1)[..., 0],
+        lambda: tf.zeros((0, 0), tf.uint8),
+    )
+    return is_decoded, ids
+
+
 _PNG_WAY = len(_SCALES)
 _DECLINED = _PNG_WAY + 1
 
@@ -91,11 +117,15 @@ def _png_way(encoded: tf.Tensor) -> tf.Tensor:
     )
 
     def way() -> tf.Tensor:
-        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-        num_pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+        num_pixels = _num_pixels_of_png(encoded)
         return tf.where(_is_small(num_pixels, num_pixels), _PNG_WAY, _DECLINED)
 
     return tf.cond(is_plain, way, lambda: tf.constant(_DECLINED))
+
+
+def _num_pixels_of_png(encoded: tf.Tensor) -> tf.Tensor:
+    sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+    return tf.reduce_prod(tf.cast(sides, tf.int64))
 
 
 def _is_small(encoded: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from pcd_tf import files, outside
 from pcd_tf.data import _headers
 from pcd_tf.data._annotated import Annotated, Annotation
 from pcd_tf.data._files import FileSource
+from pcd_tf.data._segmented import MapFiles, Segmented
 from pcd_tf.errors import UserError
 
 # Everingham et al., "The PASCAL Visual Object Classes Challenge", 2010, in VOC's own order.
@@ -59,6 +60,35 @@ def build_annotated(
             for number, (image, file) in enumerate(zip(images, written, strict=True), start=1)
         ],
         class_names=classes,
+    )
+
+
+def build_segmented(*, data_dir: str | None, split: str, **_: object) -> Segmented:
+    """Opens a split of a directory such as VOCdevkit/VOC2012.
+
+    Raises:
+        UserError: when there is no list of that split; names those that there are; when an image or
+            a map of the list is missing.
+    """
+    if data_dir is None:
+        raise UserError("Expected data_dir, a directory of VOC's layout. Received: None.")
+    root = Path(data_dir).expanduser()
+    lists = root / "ImageSets" / "Segmentation"
+    file = lists / f"{split}.txt"
+    if not files.is_file(file):
+        there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
+        raise UserError(
+            f"Expected the list of the split, {file}. Received: no such file. "
+            f"Splits there: {there}."
+        )
+    stems = [
+        outside.relative(stem, file) for line in files.read_lines(file) for stem in line.split()
+    ]
+    name = f"{root} {split}"
+    return Segmented(
+        FileSource(name, root / "JPEGImages", [f"{stem}.jpg" for stem in stems]),
+        MapFiles(name, root / "SegmentationClass", [f"{stem}.png" for stem in stems]),
+        ["background", *VOC_CLASSES],
     )
 
 

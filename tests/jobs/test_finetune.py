@@ -112,7 +112,8 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(tmp_path, maps, student, mo
         for file in ("evaluations.jsonl",)
     ]
     assert steps == [[2, 4], [2, 4]]
-    assert (tmp_path / "cut" / "pictures" / "predictions.png").is_file()
+    for picture in ("batch.png", "predictions.png"):
+        assert (tmp_path / "cut" / "pictures" / picture).is_file()
     kept = json.loads((tmp_path / "cut" / "config.json").read_text())
     assert (kept["mean"], kept["std"]) == (list(toys.MEAN), list(toys.STD))
     assert kept["normalisation"] == "the student's"
