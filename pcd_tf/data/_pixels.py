@@ -84,9 +84,22 @@ def _made(
 
     if not source.is_encoded:
         return by_python()
+    if source.is_native:
+        is_made, image = natively(record)
+        return made_natively(image, is_made), index
     nothing = tf.constant(False), tf.zeros((0, 0, 3), tf.uint8)
     is_made, image = attempt(natively, dict(record), nothing)
     return tf.cond(is_made, lambda: (image, index), by_python)
+
+
+def made_natively(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
+    """Gives what was decoded of a record, which was seen to be decoded when it was written."""
+    fault = (
+        "Expected images of no more than --max_pixels in the records. Received: a larger one. "
+        "Raise it, or prepare them with a smaller --max_side."
+    )
+    with tf.control_dependencies([tf.debugging.Assert(is_made, [fault])]):
+        return tf.identity(image)
 
 
 def _reduced(image: Image.Image, min_pixels: int | None) -> Image.Image:

@@ -15,6 +15,7 @@ from pcd_tf.data import IGNORED, _native
 from pcd_tf.data._files import FileSource
 from pcd_tf.data._headers import check_images, check_size, in_threads, open_image, size_of
 from pcd_tf.data._order import Record
+from pcd_tf.data._pixels import made_natively
 from pcd_tf.data._python_function import python_function
 from pcd_tf.data._source import Source
 from pcd_tf.data._stream import attempt
@@ -99,6 +100,9 @@ class Segmented:
 
         if not self.maps.is_encoded:
             return by_python()
+        if self.maps.is_native:
+            is_made, ids = natively(record)
+            return made_natively(ids, is_made)
         nothing = tf.constant(False), tf.zeros((0, 0), tf.uint8)
         is_made, ids = attempt(natively, record, nothing)
         return tf.cond(is_made, lambda: ids, by_python)
@@ -113,7 +117,7 @@ class Segmented:
             UserError: when an image and its map are of two sizes, or one of them is damaged at its
                 head; when the maps to learn from show fewer than two classes.
         """
-        if not self.maps.is_encoded:  # they are drawn, and have no faults
+        if self.maps.is_native or not self.maps.is_encoded:  # seen before, or drawn
             return
         if isinstance(self.images, FileSource) and isinstance(self.maps, FileSource):
             images, maps = self.images, self.maps
