@@ -40,7 +40,15 @@ _PUBLIC = {
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
     "DecodeError": "_decode",
+    "FileSource": "_files",
     "Segmented": "_segmented",
+    "Origin": "_shards",
+    "PREPARED": "_records",
+    "Prepared": "_records",
+    "Shard": "_records",
+    "ShardTask": "_shards",
+    "finish_records": "_records",
+    "written": "_shards",
     "check_images": "_headers",
     "check_size": "_headers",
     "in_threads": "_headers",
@@ -48,6 +56,7 @@ _PUBLIC = {
     "size_of": "_headers",
     "decode": "_decode",
     "set_max_pixels": "_decode",
+    "LARGEST_SIDE": "_memory",
     "MAX_PIXELS": "_memory",
     "SUFFIXES": "_decode",
     "Source": "_source",
@@ -64,6 +73,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "CONTENTS",
     "IGNORED",
     "build",
     "build_annotated",
@@ -76,6 +86,8 @@ __all__ = [
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 
+# What is known of images, or wanted of them: a class of each at most, objects, classes of pixels.
+CONTENTS = ("images", "annotated", "segmented")
 # Which sources there are, each a module of this package, and what each can be built as.
 _SOURCES = {
     "coco_json": ("annotated",),
@@ -83,6 +95,7 @@ _SOURCES = {
     "png_maps": ("segmented",),
     "synthetic": ("images", "annotated", "segmented"),
     "tfds": ("images", "annotated"),
+    "tfrecord": ("images", "annotated", "segmented"),
     "voc": ("annotated", "segmented"),
 }
 
@@ -106,9 +119,9 @@ def build(
     Args:
         name: one of `names()`.
         data_dir: the directory tree of images, or several between commas (folder), or where TFDS
-            keeps its data (tfds).
+            keeps its data (tfds), or the directory of the records (tfrecord).
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
-        split: the split to read (tfds, synthetic).
+        split: the split to read (tfds, tfrecord, synthetic).
         seed: which synthetic world (synthetic).
         download: whether a dataset that is not prepared is downloaded and prepared (tfds).
 

@@ -108,9 +108,22 @@ def made(
 
     if not source.is_encoded:
         return by_python()
+    if source.is_native:
+        is_made, image = natively(source.encoded(record))
+        return _seen(image, is_made), record["index"]
     nothing = tf.constant(False), tf.zeros([side or 0 for side in shape], tf.uint8)
     is_made, image = attempt(lambda given: natively(source.encoded(given)), dict(record), nothing)
     return tf.cond(is_made, lambda: (image, record["index"]), by_python)
+
+
+def _seen(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
+    """Gives what was decoded of a record, which was seen to be decoded when it was written."""
+    fault = (
+        "Expected images of no more than --max_pixels in the records. Received: a larger one. "
+        "Raise it, or prepare them with a smaller --max_side."
+    )
+    with tf.control_dependencies([tf.debugging.Assert(is_made, [fault])]):
+        return tf.identity(image)
 
 
 def _reduced(image: Image.Image, min_pixels: int | None) -> Image.Image:

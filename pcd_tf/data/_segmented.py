@@ -70,13 +70,13 @@ class Segmented:
         """Names an image, for messages and results."""
         return self.images.image_name(index)
 
-    def semantic_map(self, index: int) -> npt.NDArray[np.uint8]:
+    def semantic_map(self, index: int, payload: Any = None) -> npt.NDArray[np.uint8]:
         """Makes the classes of an image: uint8 (H, W), ids of `class_names`, or IGNORED.
 
         Raises:
             UserError: when the map is damaged, or holds another id; names it.
         """
-        return np.asarray(self._checked_map(index))
+        return np.asarray(self._checked_map(index, payload))
 
     def semantic_map_of(self, record: Record) -> tf.Tensor:
         """Makes the same in a graph, of a record of `images`."""
@@ -104,7 +104,7 @@ class Segmented:
             UserError: when an image and its map are of two sizes, or one of them is damaged at its
                 head; when the maps to learn from show fewer than two classes.
         """
-        if not self.maps.is_encoded:  # they are drawn, and have no faults
+        if self.maps.is_native or not self.maps.is_encoded:  # seen before, or drawn
             return
         if isinstance(self.images, FileSource) and isinstance(self.maps, FileSource):
             images, maps = self.images, self.maps

@@ -27,6 +27,7 @@ _PACKAGES = (
 # Settings that may change when a run is resumed: they change how it runs, not what it computes.
 FREE = frozenset(
     {"workdir", "log_every_steps", "checkpoint_every_steps", "strategy", "num_virtual_devices"}
+    | {"num_workers", "show"}
 )
 
 
