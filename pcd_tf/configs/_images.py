@@ -20,7 +20,7 @@ class ImagesConfig(Settings):
         "fly, no files and no download.",
         group="data",
         source="[ours]",
-        choices_in="pcd_tf.data",
+        choices=data.names(),
     )
     data_dir: str | None = setting(
         None,

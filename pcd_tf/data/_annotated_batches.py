@@ -175,6 +175,8 @@ def _image(
         source.check_size(int(index))
         raise DecodeError(f"Expected {source.image_name(int(index))} to stay as it was annotated.")
 
+    if source.images.is_native:  # seen when it was written
+        return image, factor
     is_annotated = tf.reduce_all(size == -(-annotated // factor))
     return tf.cond(
         is_annotated,

@@ -21,7 +21,7 @@ from pcd_tf.data._order import Record
 from pcd_tf.data._records import Image, Objects, Shard, features, read_list, shard_file, write
 from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._source import Source
-from pcd_tf.data._stored import small, stored, stored_map, stored_objects
+from pcd_tf.data._stored import Size, small, stored, stored_map, stored_objects
 from pcd_tf.errors import UserError
 
 
@@ -201,20 +201,13 @@ def _example(
     index, label = int(record["index"]), int(record["label"])
     name = _name(images, index)
     if isinstance(source, Annotated):
-        encoded, size = stored(images, record, max_side=max_side, size=source.size(index))
+        encoded, size = _fitting(source, record, source.size(index), max_side)
         objects = stored_objects(source, index, size)
         example = {"image/id": objects.image_id, "objects": _for_tfds(objects)}
         image = Image(name, objects=objects)
     elif isinstance(source, Segmented):
-        payload = record["map"].numpy() if "map" in record else None
-        ids = source.semantic_map(index, payload)
-        size = small((ids.shape[0], ids.shape[1]), max_side)
-        encoded, size_of_image = stored(images, record, max_side=max_side, size=ids.shape[:2])
-        if size_of_image != size:
-            raise UserError(
-                f"Expected an image and a class map of one size. Received: {size_of_image} and "
-                f"{size} (height, width) of {name} in {source.name}."
-            )
+        ids = source.semantic_map(index, record["map"].numpy() if "map" in record else None)
+        encoded, size = _fitting(source, record, (ids.shape[0], ids.shape[1]), max_side)
         example = {"segmentation": stored_map(ids, size)}
         image = Image(name)
     else:
@@ -222,6 +215,21 @@ def _example(
         example = {"label": label} if source.class_names else {}
         image = Image(name, label)
     return image, {"image": encoded, "image/filename": name, **example}
+
+
+def _fitting(
+    source: Annotated | Segmented, record: Record, labelled: Size, max_side: int
+) -> tuple[bytes, Size]:
+    """Makes the bytes of an image with labels for a height and width, and gives what is kept."""
+    encoded, size = stored(source.images, record, max_side=max_side, size=labelled)
+    expected = small(labelled, max_side)
+    if size != expected:
+        raise UserError(
+            f"Expected an image and what is known of it of one size. Received: {size} and "
+            f"{expected} (height, width) of {source.image_name(int(record['index']))} in "
+            f"{source.name}."
+        )
+    return encoded, size
 
 
 def _name(images: Source, index: int) -> str:

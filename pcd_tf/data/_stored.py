@@ -56,7 +56,7 @@ def stored(
                 return encoded, tuple(shape.numpy().tolist())
     payload = record["payload"].numpy() if "payload" in record else None
     image = np.asarray(images.open(int(record["index"]), payload, min_pixels=_ENOUGH * max_side**2))
-    target = small(size or image.shape[:2], max_side)
+    target = small(size or (image.shape[0], image.shape[1]), max_side)
     if target != image.shape[:2]:
         image = resize(image[None], target)[0]
     if _is_lossy(encoded):
