@@ -207,7 +207,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, voc"),
+        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, tfrecord, voc"),
         ({"data_dir": None}, "data_dir: dataset=png_maps needs it"),
         ({"init": "random", "freeze": "P2"}, "freeze: a random backbone has nothing worth keeping"),
         ({"init": "random", "batch_norm": "frozen"}, "batch_norm: a random backbone has no"),
