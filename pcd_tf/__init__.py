@@ -51,7 +51,6 @@ _PACKAGES = (
     "models",
     "objectives",
     "probes",
-    "segmented",
     "segmenters",
     "students",
     "teachers",

@@ -16,6 +16,8 @@ _OF_A_FILE = re.compile(
     r"Operation not permitted|Permission denied|Read-only file system|Stale file handle)"
 )
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM when allocating")
+# What an assertion in a graph of ours says, and behind it where in the graph that is.
+_ASSERTED = re.compile(r"assertion failed: \[(Expected .*?)\]\s", re.S)
 # What a function of ours that TensorFlow called has raised stands at the head of its traceback;
 # what was raised while TensorFlow traced one, at the end of its text.
 _OURS = re.compile(
@@ -72,7 +74,7 @@ def explanation(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return text
     is_tensorflow = type(error).__module__.startswith("tensorflow.")
-    if is_tensorflow and (found := _OURS.search(text)):
+    if is_tensorflow and (found := _OURS.search(text) or _ASSERTED.search(text)):
         return found[1]
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error)

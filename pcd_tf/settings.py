@@ -28,6 +28,7 @@ PATHS = {
     "path": "PATH",
     "name or path": "NAME_OR_PATH",
     "list of directories": "DIRECTORY,DIRECTORY",
+    "list of paths": "PATH,PATH",
     "list of names or paths": "NAME_OR_PATH,NAME_OR_PATH",
 }
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

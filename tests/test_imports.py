@@ -22,7 +22,6 @@ GROUPS = [
     "pcd_tf.schedules pcd_tf.metrics pcd_tf.resampling pcd_tf.replicas",
     "pcd_tf.weights pcd_tf.backbones pcd_tf.normalisation",
     "pcd_tf.teachers pcd_tf.students pcd_tf.data pcd_tf.objectives",
-    "pcd_tf.segmented",
     "pcd_tf.inits pcd_tf.evaluation",
     "pcd_tf.models pcd_tf.detectors pcd_tf.segmenters",
     "pcd_tf.probes",
@@ -53,7 +52,6 @@ PLACES = {
     "tensorflow": (
         "pcd_tf.checkpoint_files",
         "pcd_tf.data",
-        "pcd_tf.segmented",
         "pcd_tf.models",
         "pcd_tf.replicas",
         "pcd_tf.training",
@@ -195,7 +193,7 @@ def test_faces_and_flags_import_no_heavy_library():
 import importlib, sys
 for name in ("pcd_tf", "pcd_tf.configs", "export", "main"):
     importlib.import_module(name)
-for name in ("teachers", "students", "data", "segmented"):
+for name in ("teachers", "students", "data"):
     importlib.import_module(f"pcd_tf.{name}").names()
 import flags
 flags.overview()

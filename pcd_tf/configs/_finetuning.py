@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from pcd_tf import data, detectors, segmented, segmenters, students
+from pcd_tf import data, detectors, segmenters, students
 from pcd_tf.configs._bounds import EPOCHS, LEARNING_RATE
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._run import RunConfig
@@ -88,7 +88,7 @@ class FinetuningConfig(RunConfig):
         "made on the fly. Detectors take all but png_maps; segmenters png_maps, voc, synthetic.",
         group="data",
         source="[ours]",
-        choices=tuple(sorted({*data.names("annotated"), *segmented.names()})),
+        choices=tuple(sorted({*data.names("annotated"), *data.names("segmented")})),
     )
     data_dir: str | None = with_default(
         ImagesConfig,
@@ -224,7 +224,7 @@ class FinetuningConfig(RunConfig):
             yield ("freeze",), text
 
     def _data_conflicts(self) -> Iterator[Conflict]:
-        fitting = segmented.names() if self.is_segmenter else data.names("annotated")
+        fitting = data.names("segmented" if self.is_segmenter else "annotated")
         if self.dataset not in fitting:
             text = f"{self.model} takes {', '.join(fitting)}. Received: {self.dataset}."
             yield ("dataset", "model"), text

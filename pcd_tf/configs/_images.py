@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pcd_tf import data
 from pcd_tf.settings import Conflict, Settings, setting
 
-_NEEDS = {"folder": "data_dir", "tfds": "tfds_name"}
+_NEEDS = {"folder": "data_dir", "tfds": "tfds_name", "tfrecord": "data_dir"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,10 +16,11 @@ class ImagesConfig(Settings):
     dataset: str = setting(
         "synthetic",
         help="Where the images come from. folder: files under --data_dir, in any tree; tfds: "
-        "TensorFlow Datasets; synthetic: made on the fly, no files and no download.",
+        "TensorFlow Datasets; tfrecord: what prepare wrote in --data_dir; synthetic: made on the "
+        "fly, no files and no download.",
         group="data",
         source="[ours]",
-        choices_in="pcd_tf.data",
+        choices=data.names(),
     )
     data_dir: str | None = setting(
         None,
@@ -64,7 +65,7 @@ class ImagesConfig(Settings):
                 ("data_dir", "dataset"),
                 "dataset=synthetic reads no files. Set dataset to folder.",
             )
-        if self.data_dir is not None and self.dataset == "folder":
+        if self.data_dir is not None and self.dataset in ("folder", "tfrecord"):
             missing = [path for path in data.directories(self.data_dir) if not path.is_dir()]
             for path in missing[:1]:
                 yield ("data_dir",), f"expected an existing directory. Received: {str(path)!r}."

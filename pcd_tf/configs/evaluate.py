@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcd_tf import data, segmented
+from pcd_tf import data
 from pcd_tf.configs._bounds import BATCH, SIDE
 from pcd_tf.configs._finetuning import FinetuningConfig
 from pcd_tf.configs._images import ImagesConfig
@@ -47,7 +47,7 @@ class Config(ImagesConfig):
         "(DIR/SPLIT/NAME.jpg, class ids in DIR/SPLIT_sem/NAME.png), voc or synthetic.",
         group="data",
         source="[ours]",
-        choices=tuple(sorted({*data.names(), *segmented.names()})),
+        choices=tuple(sorted({*data.names(), *data.names("segmented")})),
     )
     train_split: str = with_default(
         FinetuningConfig,

@@ -16,11 +16,12 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pcd_tf import plugins
+from pcd_tf import outside, plugins
 from pcd_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pcd_tf.data._annotated import Annotated as Annotated
+    from pcd_tf.data._segmented import Segmented as Segmented
     from pcd_tf.data._source import Source as Source
 
 _PUBLIC = {
@@ -39,6 +40,15 @@ _PUBLIC = {
     "Recipe": "_recipe",
     "ViewRecipe": "_recipe",
     "DecodeError": "_decode",
+    "FileSource": "_files",
+    "Segmented": "_segmented",
+    "Origin": "_shards",
+    "PREPARED": "_records",
+    "Prepared": "_records",
+    "Shard": "_records",
+    "ShardTask": "_shards",
+    "finish_records": "_records",
+    "written": "_shards",
     "check_images": "_headers",
     "check_size": "_headers",
     "in_threads": "_headers",
@@ -46,11 +56,14 @@ _PUBLIC = {
     "size_of": "_headers",
     "decode": "_decode",
     "set_max_pixels": "_decode",
+    "LARGEST_SIDE": "_memory",
     "MAX_PIXELS": "_memory",
     "SUFFIXES": "_decode",
     "Source": "_source",
     "centre_crop": "_ordered",
     "noted": "_source",
+    "segmented_batches": "_segmented_batches",
+    "segmented_in_order": "_segmented_batches",
     "images_in_order": "_ordered",
     "identity": "_names",
     "plain_images": "_ordered",
@@ -59,16 +72,31 @@ _PUBLIC = {
     "two_views": "_views",
 }
 
-__all__ = ["build", "build_annotated", "names", *_PUBLIC]
+__all__ = [
+    "CONTENTS",
+    "IGNORED",
+    "build",
+    "build_annotated",
+    "build_segmented",
+    "build_segmented_two",
+    "names",
+    *_PUBLIC,
+]
+
+IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 
+# What is known of images, or wanted of them: a class of each at most, objects, classes of pixels.
+CONTENTS = ("images", "annotated", "segmented")
 # Which sources there are, each a module of this package, and what each can be built as.
 _SOURCES = {
     "coco_json": ("annotated",),
     "folder": ("images",),
-    "synthetic": ("images", "annotated"),
+    "png_maps": ("segmented",),
+    "synthetic": ("images", "annotated", "segmented"),
     "tfds": ("images", "annotated"),
-    "voc": ("annotated",),
+    "tfrecord": ("images", "annotated", "segmented"),
+    "voc": ("annotated", "segmented"),
 }
 
 
@@ -91,9 +119,9 @@ def build(
     Args:
         name: one of `names()`.
         data_dir: the directory tree of images, or several between commas (folder), or where TFDS
-            keeps its data (tfds).
+            keeps its data (tfds), or the directory of the records (tfrecord).
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
-        split: the split to read (tfds, synthetic).
+        split: the split to read (tfds, tfrecord, synthetic).
         seed: which synthetic world (synthetic).
         download: whether a dataset that is not prepared is downloaded and prepared (tfds).
 
@@ -142,6 +170,54 @@ def build_annotated(
         tfds_name=tfds_name,
         seed=seed,
     )
+
+
+def build_segmented(
+    name: str,
+    *,
+    split: str,
+    data_dir: str | None = None,
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+) -> "Segmented":
+    """Opens a source of images and class maps by name.
+
+    Args:
+        name: one of `names("segmented")`.
+        split: which part of it: "train", "val", ...
+        data_dir: where its files are (png_maps, voc).
+        class_names: where they are known, such as another split's (png_maps).
+        seed: which synthetic world (synthetic).
+
+    Raises:
+        UserError: when there is no such source, nothing in it, or an image without a map; when the
+            folder or the list of the split does not exist.
+    """
+    source: Segmented = _module(name, "segmented").build_segmented(
+        split=split, data_dir=data_dir, class_names=class_names, seed=seed
+    )
+    return source
+
+
+def build_segmented_two(
+    name: str, splits: tuple[str, str], *, data_dir: str | None = None, seed: int = 0
+) -> "tuple[Segmented, Segmented]":
+    """Opens a split to learn from and one to score, and checks both before anything long.
+
+    Their classes are found once, if need be in all maps.
+
+    Raises:
+        UserError: as `build_segmented` and `Segmented.check` do; when the two differ in their
+            classes.
+    """
+    train = build_segmented(name, split=splits[0], data_dir=data_dir, seed=seed)
+    held_out = build_segmented(
+        name, split=splits[1], data_dir=data_dir, class_names=train.class_names, seed=seed
+    )
+    outside.check_same_classes(train, held_out)
+    train.check(to_learn=True)
+    held_out.check(to_learn=False)
+    return train, held_out
 
 
 def _module(name: str, what: str) -> Any:

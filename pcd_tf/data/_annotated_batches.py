@@ -178,8 +178,11 @@ def _image(
             "annotated. Received: another. Was it exchanged meanwhile? Start again."
         )
 
+    if source.images.is_native:  # seen when it was written
+        return image, factor
+    is_annotated = tf.reduce_all(size == -(-annotated // factor))
     image = tf.cond(
-        tf.reduce_all(size == -(-annotated // factor)),
+        is_annotated,
         lambda: image,
         lambda: python_function(refused, [record["index"]], tf.uint8),
     )

@@ -29,6 +29,10 @@ class FileSource(Source):
         self.root = root
         self.files = files
 
+    def path(self, index: int) -> Path:
+        """Gives the path of an image's file."""
+        return self.root / self.files[index]
+
     def image_name(self, index: int) -> str:
         # Python holds a name that is no UTF-8 with lone surrogates, which no file format takes.
         return self.files[index].encode(errors="backslashreplace").decode()
@@ -36,10 +40,6 @@ class FileSource(Source):
     def open(self, index: int, payload: object, *, min_pixels: int | None = None) -> Image.Image:
         del payload
         return decode(self.path(index), min_pixels=min_pixels, root=self.directory_of(index))
-
-    def path(self, index: int) -> Path:
-        """Gives the path of an image."""
-        return self.root / self.files[index]
 
     @property
     def is_encoded(self) -> bool:

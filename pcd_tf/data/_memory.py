@@ -7,6 +7,8 @@ from collections.abc import Iterator
 # Pillow's own limit. At 12 bytes a pixel, which three copies of 4 bytes take while a picture is
 # converted, it is 2 GiB.
 MAX_PIXELS = 2**31 // 12
+# Of pixels a side, of what is prepared: then no image has more than `_native` decodes, 2^24.
+LARGEST_SIDE = 4096
 
 
 class Room:

@@ -65,6 +65,11 @@ class Source(abc.ABC):
         """Whether images are files of some format, or bytes of one; some are drawn."""
         return False
 
+    @property
+    def is_native(self) -> bool:
+        """Whether every image was seen to be one that TensorFlow decodes: none needs Python."""
+        return False
+
     def encoded(self, record: _order.Record) -> tf.Tensor:
         """Gives the bytes of an image's file in a graph, string (), where `is_encoded`."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from pcd_tf.data._files import FileSource
 from pcd_tf.errors import UserError
 
 _SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*", re.IGNORECASE)
-_MAPS = "_sem"  # behind a split's name, the folder of its class maps: see pcd_tf.segmented.png_maps
+_MAPS = "_sem"  # behind a split's name, the folder of its class maps: see png_maps.py
 
 
 def build(*, data_dir: str | None = None, **_: object) -> "FolderSource":

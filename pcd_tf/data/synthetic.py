@@ -12,14 +12,16 @@ from pycocotools import mask as coco_mask
 
 from pcd_tf.data import _scene
 from pcd_tf.data._annotated import Annotated, Annotation
+from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._source import Source
 from pcd_tf.errors import UserError
 
 NUM_EXAMPLES = 5000
 IMAGE_SIZE = 160  # pixels a side
+# Of those with labels: one takes 20 ms to draw, and a scoring draws all.
+NUM_LABELLED = {"train": 1000, "val": 200, "test": 200}
+NUM_KEPT = 16  # examples kept, as the image and the labels of one are asked for in turn
 SPLITS = ("train", "val", "test")  # three sets of images of the same world
-# Images by split where all of them are looked at: one takes 20 ms to draw, and a scoring draws all.
-NUM_LOOKED_AT = {"train": 1000, "val": 200, "test": 200}
 
 
 def build(*, seed: int = 0, split: str = "train", **_: object) -> "SyntheticSource":
@@ -33,8 +35,14 @@ def build_annotated(*, split: str, seed: int = 0, **_: object) -> Annotated:
     For trying a detector without any data: twelve classes, 2 to 6 objects an image, which partly
     hide one another.
     """
-    world = SyntheticSource(seed, split=split, num_examples=NUM_LOOKED_AT.get(split, 0))
+    world = SyntheticSource(seed, split=split, num_examples=NUM_LABELLED.get(split, 0))
     return Annotated(world, _Annotations(world), class_names=world.class_names)
+
+
+def build_segmented(*, seed: int = 0, split: str = "train", **_: object) -> Segmented:
+    """Makes a split of the world of `seed` with its class maps; 0 is the background."""
+    images = SyntheticSource(seed, split=split, num_examples=NUM_LABELLED.get(split, 0))
+    return Segmented(images, _ClassMaps(images), ["background", *images.class_names])
 
 
 class SyntheticSource(Source):
@@ -80,6 +88,7 @@ class SyntheticSource(Source):
         self._seed = seed
         self._split = SPLITS.index(split)
         self._image_size = image_size
+        self.recent = functools.lru_cache(maxsize=NUM_KEPT)(self.example)
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """Draws an image and tells what is on it.
@@ -115,7 +124,22 @@ class SyntheticSource(Source):
 
     def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
         del payload, min_pixels
-        return Image.fromarray(self.example(index)["image"])
+        return Image.fromarray(self.recent(index)["image"])
+
+
+class _ClassMaps(Source):
+    """What the pixels of synthetic images show."""
+
+    def __init__(self, images: SyntheticSource) -> None:
+        super().__init__(images.name, images.num_examples)
+        self._images = images
+
+    def image_name(self, index: int) -> str:
+        return self._images.image_name(index)
+
+    def open(self, index: int, payload: Any, *, min_pixels: int | None = None) -> Image.Image:
+        del payload, min_pixels
+        return Image.fromarray(self._images.recent(index)["semantic_map"])
 
 
 class _Annotations(Sequence[Annotation]):
@@ -132,7 +156,7 @@ class _Annotations(Sequence[Annotation]):
         return self._drawn(index)
 
     def _draw(self, index: int) -> Annotation:
-        example = self._world.example(index)
+        example = self._world.recent(index)
         labels, masks = example["labels"], example["instance_masks"]
         encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))  # (H,W,n)
         return Annotation(

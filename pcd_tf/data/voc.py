@@ -1,4 +1,4 @@
-"""`--dataset=voc`: the layout of PASCAL VOC, with an XML file an image."""
+"""`--dataset=voc`: the layout of PASCAL VOC, with an XML file or a class map an image."""
 
 import math
 import os
@@ -12,6 +12,7 @@ from pcd_tf import files, outside
 from pcd_tf.data import _headers
 from pcd_tf.data._annotated import Annotated, Annotation
 from pcd_tf.data._files import FileSource
+from pcd_tf.data._segmented import MapFiles, Segmented
 from pcd_tf.errors import UserError
 
 # Everingham et al., "The PASCAL Visual Object Classes Challenge", 2010, in VOC's own order.
@@ -62,6 +63,24 @@ def build_annotated(
     )
 
 
+def build_segmented(
+    *, data_dir: str | os.PathLike[str] | None = None, split: str, **_: object
+) -> Segmented:
+    """Opens JPEGImages, SegmentationClass and ImageSets/Segmentation, as PASCAL VOC has them.
+
+    Raises:
+        UserError: when there is no list of that split; names those that there are; when an image or
+            a map of the list is missing.
+    """
+    root, stems = _listed(data_dir, "Segmentation", split)
+    name = f"{root} {split}"
+    return Segmented(
+        FileSource(name, root / "JPEGImages", [f"{stem}.jpg" for stem in stems]),
+        MapFiles(name, root / "SegmentationClass", [f"{stem}.png" for stem in stems]),
+        ["background", *VOC_CLASSES],
+    )
+
+
 def _listed(
     data_dir: str | os.PathLike[str] | None, folder: str, split: str
 ) -> tuple[Path, list[str]]:
@@ -77,7 +96,8 @@ def _listed(
             f"Expected the list of the images of split {split!r} in {file}. Received: no such file;"
             f" there are {known}. Is {root} the directory with ImageSets in it?"
         )
-    names = [line.split()[0] for line in files.read_lines(file) if line]
+    lines = [line.split() for line in files.read_lines(file)]
+    names = [os.fspath(outside.relative(line[0], file)) for line in lines if line]
     if not names:
         raise UserError(f"Expected images in {file}. Received: none.")
     return root, names

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pcd_tf.data import IGNORED
 from pcd_tf.errors import UserError
-from pcd_tf.segmented import IGNORED
 
 
 class ConfusionMatrix:

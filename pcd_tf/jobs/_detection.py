@@ -61,13 +61,13 @@ class Detection(_fitting.Task):
             anchor_size=self._config.anchor_size,
         )
 
-    def batches(self, start_step: int) -> Any:
+    def batches(self, global_batch_size: int, start_step: int = 0) -> Any:
         """Makes the training stream, a tf.data.Dataset, from a step on."""
         return data.annotated_batches(
             self.train,
             data.Augmentation(),
             image_size=self._config.image_size,
-            global_batch_size=self._config.global_batch_size,
+            global_batch_size=global_batch_size,
             seed=self._config.seed,
             start_step=start_step,
         )

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from pcd_tf import atomic
+from pcd_tf import atomic, errors
 from pcd_tf.configs.finetune import Config
 from pcd_tf.inits import Init
-from pcd_tf.training import devices, logs, optimizer
+from pcd_tf.training import devices, logs, optimizer, pictures
 from pcd_tf.training.checkpoints import Checkpoints
 from pcd_tf.training.evaluations import Evaluations
 from pcd_tf.training.loop import train
@@ -46,7 +46,7 @@ class Task(abc.ABC):
         """Builds the network on an init's backbone."""
 
     @abc.abstractmethod
-    def batches(self, start_step: int) -> Any:
+    def batches(self, global_batch_size: int, start_step: int = 0) -> Any:
         """Makes the training stream, a tf.data.Dataset, from a step on."""
 
     @abc.abstractmethod
@@ -96,6 +96,8 @@ class Task(abc.ABC):
         begin()
         checkpoints = Checkpoints(directory.checkpoints, model)
         first_step = checkpoints.restore()
+        if not first_step:
+            self._draw_batch(directory.pictures / "batch.png")
         evaluations = Evaluations(
             directory.path / "evaluations.jsonl", directory.tensorboard, first_step=first_step
         )
@@ -118,7 +120,7 @@ class Task(abc.ABC):
             ) as run_logs:
                 train(
                     model,
-                    self.batches(first_step),
+                    self.batches(config.global_batch_size, first_step),
                     steps=range(first_step, total_steps),
                     checkpoints=checkpoints,
                     logs=run_logs,
@@ -133,6 +135,13 @@ class Task(abc.ABC):
             with atomic.directory(directory.path / "saved_model", overwrite=True) as folder:
                 self.export(model, folder)
         return last[total_steps]
+
+    @errors.translated()
+    def _draw_batch(self, path: Path) -> None:
+        """Draws the first images of the run as the network sees them, from their own stream."""
+        stream = self.batches(min(pictures.NUM_SHOWN, self._config.global_batch_size))
+        batches = list(stream.take(1).as_numpy_iterator())
+        pictures.draw_batches(batches, path, class_names=self.train.class_names)
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, float]:

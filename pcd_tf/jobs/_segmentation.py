@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import segmented, segmenters
+from pcd_tf import data, segmenters
 from pcd_tf.configs.finetune import Config
 from pcd_tf.evaluation.segmentation import ConfusionMatrix
 from pcd_tf.inits import Init
@@ -31,7 +31,7 @@ class Segmentation(_fitting.Task):
     def __init__(self, config: Config) -> None:
         splits = (config.train_split, config.eval_split)
         super().__init__(
-            config, *segmented.build_two(config.dataset, splits, data_dir=config.data_dir)
+            config, *data.build_segmented_two(config.dataset, splits, data_dir=config.data_dir)
         )
         total = self.held_out.num_examples
         count = min(_NUM_SHOWN, total)
@@ -47,12 +47,12 @@ class Segmentation(_fitting.Task):
             std=init.std,
         )
 
-    def batches(self, start_step: int) -> Any:
+    def batches(self, global_batch_size: int, start_step: int = 0) -> Any:
         """Makes the training stream, a tf.data.Dataset, from a step on."""
-        return segmented.batches(
+        return data.segmented_batches(
             self.train,
             image_size=self._config.image_size,
-            global_batch_size=self._config.global_batch_size,
+            global_batch_size=global_batch_size,
             seed=self._config.seed,
             start_step=start_step,
         )

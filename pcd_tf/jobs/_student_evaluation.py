@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pcd_tf import atomic, data, probes, segmented, students
+from pcd_tf import atomic, data, probes, students
 from pcd_tf.configs.distill import Config
 from pcd_tf.errors import UserError
 from pcd_tf.training import pictures
@@ -221,10 +221,10 @@ def _images(config: Config, source: data.Source) -> tuple[data.Source | None, da
     return (images if images.class_names else None), images
 
 
-def _maps(config: Config) -> tuple[segmented.Source, segmented.Source] | None:
+def _maps(config: Config) -> tuple[data.Segmented, data.Segmented] | None:
     """Opens the images with class maps to learn from and to score, where they are asked for."""
     if config.eval_maps_dir is None:
         return None
     has_val = (Path(config.eval_maps_dir) / _SPLITS[1]).is_dir()
     splits = ("train", "val" if has_val else "test")
-    return segmented.build_two("png_maps", splits, data_dir=config.eval_maps_dir)
+    return data.build_segmented_two("png_maps", splits, data_dir=config.eval_maps_dir)

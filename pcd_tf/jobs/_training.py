@@ -6,9 +6,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from pcd_tf import data
+from pcd_tf import data, errors
 from pcd_tf.configs.training import TrainingConfig
 from pcd_tf.errors import UserError
+from pcd_tf.layers import Photometric
 from pcd_tf.training import devices, pictures
 from pcd_tf.training import logs as run_logs
 from pcd_tf.training.checkpoints import Checkpoints
@@ -80,6 +81,8 @@ def fit(
         evaluation.begin(first_step)
         if first_step == total_steps:  # stopped between the last step and its score
             evaluation(first_step)
+    if not first_step:
+        _draw_batch(directory, source, recipe, config)
     if first_step < total_steps:
         batches = data.two_views(
             source,
@@ -170,6 +173,27 @@ def draw(
     pictures.draw_similarity(
         images, maps, directory.pictures / "similarity.png", pixel=(middle, middle)
     )
+
+
+@errors.translated()
+def _draw_batch(
+    directory: RunDirectory, source: data.Source, recipe: data.Recipe, config: TrainingConfig
+) -> None:
+    """Draws the first images of the run as the network sees them, from a stream of their own."""
+    stream = data.two_views(
+        source,
+        recipe,
+        image_size=config.image_size,
+        global_batch_size=min(pictures.NUM_SHOWN, config.global_batch_size),
+        seed=config.seed,
+    )
+    (batch,) = stream.take(1).as_numpy_iterator()
+    views = batch["images"]  # [B, 2, S, S, 3]
+    images = views.reshape(-1, *views.shape[2:])  # [2B, S, S, 3]
+    coloured = Photometric()(images, batch["photometric"].reshape(len(images), -1))
+    coloured = keras.ops.convert_to_numpy(coloured).round().astype(np.uint8)
+    batch["images"] = coloured.reshape(views.shape)  # [B, 2, S, S, 3]
+    pictures.draw_batches([batch], directory.pictures / "batch.png")
 
 
 def conclude(

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from pcd_tf import __version__, atomic, data, inits, probes, segmented
+from pcd_tf import __version__, atomic, data, inits, probes
 from pcd_tf.configs.evaluate import Config
 from pcd_tf.errors import UserError
 from pcd_tf.training import devices
@@ -89,10 +89,10 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
         UserError: when the dataset has no such labels, or its splits differ in their classes; when
             there is no such folder.
     """
-    kind = segmented if probe.IMAGES == "maps" else data
-    if config.dataset not in kind.names():
+    names = data.names("segmented" if probe.IMAGES == "maps" else "images")
+    if config.dataset not in names:
         raise UserError(
-            f"dataset: {config.probe} takes {', '.join(kind.names())}. Received: {config.dataset}."
+            f"dataset: {config.probe} takes {', '.join(names)}. Received: {config.dataset}."
         )
     if probe.IMAGES == "any":
         return None, _images(config, config.eval_split)
@@ -103,7 +103,7 @@ def _sources(config: Config, probe: ModuleType) -> tuple[Any, Any]:
         )
     splits = (config.train_split, config.eval_split)
     if probe.IMAGES == "maps":
-        return segmented.build_two(
+        return data.build_segmented_two(
             config.dataset, splits, data_dir=config.data_dir, seed=config.seed
         )
     train, held_out = (_images(config, split) for split in splits)

@@ -1,7 +1,7 @@
 """What a frozen network is worth, one probe a file: nothing of it is trained, BatchNorm included.
 
 A file has `IMAGES`, what it reads ("labelled": one class an image, from `pcd_tf.data`; "maps": a
-class a pixel, from `pcd_tf.segmented`; "any": no labels, from `pcd_tf.data`); `MAIN`, the score
+class a pixel, from `pcd_tf.data` too; "any": no labels, from `pcd_tf.data`); `MAIN`, the score
 that decides; `score`, on arrays where that is enough; and
 
     evaluate(network, train, held_out, *, image_size, batch_size) -> dict[str, float]

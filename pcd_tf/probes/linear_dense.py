@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pcd_tf import errors, segmented
+from pcd_tf import data, errors
 from pcd_tf.errors import UserError
 from pcd_tf.evaluation import segmentation
 from pcd_tf.probes import _features
@@ -28,8 +28,8 @@ _SEED = 0  # of the order of the images
 @errors.translated()
 def evaluate(
     network: Network,
-    train: segmented.Source,
-    held_out: segmented.Source,
+    train: data.Segmented,
+    held_out: data.Segmented,
     *,
     image_size: int,
     batch_size: int,
@@ -78,7 +78,7 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
     Returns:
         a function: maps (b, h, w, C) -> logits (b, h, w, K).
     """
-    if not (labels != segmented.IGNORED).any():
+    if not (labels != data.IGNORED).any():
         raise UserError("Expected training pixels with a class. Received: none; all are ignored.")
     mean, deviation = _features.mean_and_deviation(maps)  # [C] both
     dense = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32")
@@ -93,8 +93,8 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
     def step(inputs: tf.Tensor, classes: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = tf.image.resize(classify(inputs), classes.shape[1:])  # [b, P h, P w, K]
-            counted = tf.cast(classes != segmented.IGNORED, tf.float32)
-            known = tf.where(classes == segmented.IGNORED, tf.zeros_like(classes), classes)
+            counted = tf.cast(classes != data.IGNORED, tf.float32)
+            known = tf.where(classes == data.IGNORED, tf.zeros_like(classes), classes)
             values = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 tf.cast(known, tf.int32), logits
             )
@@ -109,8 +109,8 @@ def fit(maps: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], num_classe
     return classify
 
 
-def _batches(source: segmented.Source, size: dict[str, int]) -> Any:
-    batches = segmented.in_order(source, **size)
+def _batches(source: data.Segmented, size: dict[str, int]) -> Any:
+    batches = data.segmented_in_order(source, **size)
     return _features.progress(batches.as_numpy_iterator(), source.num_examples, size["batch_size"])
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pcd_tf.segmented import Source
+    from pcd_tf.data import Segmented
     from pcd_tf.segmenters._segmenter import Segmenter as Segmenter
 
 
@@ -57,13 +57,13 @@ def build(
 
 
 def classes(
-    model: "Segmenter", source: "Source", *, image_size: int, batch_size: int
+    model: "Segmenter", source: "Segmented", *, image_size: int, batch_size: int
 ) -> Iterator["npt.NDArray[np.uint8]"]:
     """Finds the class of every pixel of every image of a source.
 
     Args:
         model: as `build` returns it, trained.
-        source: of `pcd_tf.segmented`.
+        source: the images.
         image_size: S that the images are fitted into, pixels.
         batch_size: images at a time.
 

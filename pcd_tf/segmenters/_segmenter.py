@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pcd_tf import replicas, segmented, students
+from pcd_tf import replicas, students
+from pcd_tf.data import IGNORED
 from pcd_tf.errors import UserError
 
 NetworkBuilder = Callable[[keras.Model, Mapping[str, keras.KerasTensor], int], keras.Model]
@@ -81,8 +82,8 @@ class Segmenter(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a replica's batch: "images" uint8 (B, S, S, 3), "maps" uint8 (B, S, S)."""
         labels = ops.cast(data["maps"], "int32")  # [B, S, S]
-        weights = ops.cast(labels != segmented.IGNORED, "float32")  # [B, S, S]
-        labels = ops.where(labels == segmented.IGNORED, 0, labels)
+        weights = ops.cast(labels != IGNORED, "float32")  # [B, S, S]
+        labels = ops.where(labels == IGNORED, 0, labels)
         global_count = ops.maximum(replicas.sum_over_replicas(ops.sum(weights)), 1.0)
         with tf.GradientTape() as tape:
             logits = self(data["images"], training=True)  # [B, S, S, K]

@@ -1,11 +1,26 @@
-"""Pictures a person can look at: curves, maps as colours, what a pixel is similar to."""
+"""Pictures a person can look at: batches, curves, maps as colours, what a pixel is similar to."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from pcd_tf.training import _drawing
+
+NUM_SHOWN = 8  # images of a batch in a picture
+_IN_A_ROW = 4  # of those
+_SIDE = 2.2  # inches of one of two pictures side by side
+_GAP = 0.04  # between the two, as a share of the side
+_FRAMES: tuple[dict[str, Any], ...] = (  # one below the other
+    {"c": "black", "lw": 2.6},
+    {"c": "gold", "lw": 1.4, "ls": (0, (4, 2))},
+)
 
 _LABELS = {
     "loss": "loss",
@@ -36,7 +51,7 @@ def draw_curves(
             if chance is not None:
                 axis.axhline(chance, ls="--", c="grey", label=f"chance {chance:.2%}")
                 axis.legend()
-    _save(figure, path)
+    _drawing.save(figure, path)
 
 
 def draw_evaluations(lines: Sequence[Mapping[str, float]], path: Path, *, metric: str) -> None:
@@ -64,7 +79,113 @@ def draw_evaluations(lines: Sequence[Mapping[str, float]], path: Path, *, metric
     axis.grid(alpha=0.3)
     if names:
         axis.legend(fontsize="small")
-    _save(figure, path)
+    _drawing.save(figure, path)
+
+
+def draw_batches(
+    batches: Sequence[Mapping[str, np.ndarray]], path: Path, *, class_names: Sequence[str] = ()
+) -> None:
+    """Draws batches as a network sees them, at most 8 images of each.
+
+    It is what to look at first when something does not learn.
+
+    Args:
+        batches: one at least, all of one stream of `pcd_tf.data`. Of two views: "images" uint8
+            (B, 2, S, S, 3), "boxes" and "flips". Of objects: "images" uint8 (B, S, S, 3), "boxes",
+            "labels" and, where there are any, "masks" bool (B, M, S, S). Of classes: "images" and
+            "maps". What else a batch holds is not looked at.
+        path: PNG file.
+        class_names: of the labels, or of the ids in the maps.
+    """
+    draw: Callable[..., None]
+    if "maps" in batches[0]:
+        draw, width = functools.partial(_draw_classes, count=len(class_names)), 2 + _GAP
+    elif "labels" in batches[0]:
+        draw, width = functools.partial(_draw_labelled, class_names=class_names), 1.5
+    else:
+        draw, width = _draw_views, 2 + _GAP
+    count = min(NUM_SHOWN, len(batches[0]["images"]))
+    columns, rows = min(_IN_A_ROW, count), -(-count // _IN_A_ROW)
+    height = rows * len(batches) * (1.5 if width == 1.5 else 1.1)
+    figure = Figure(
+        figsize=(_SIDE * width * columns, _SIDE * height + 0.6),
+        layout=ConstrainedLayoutEngine(w_pad=0.1),  # inches, so that pairs stand apart
+    )
+    axes = figure.subplots(rows * len(batches), columns, squeeze=False)
+    for number, batch in enumerate(batches):
+        of_batch = axes[number * rows : (number + 1) * rows].ravel()
+        for axis in of_batch:
+            axis.set_frame_on(False)
+        for place, axis in enumerate(of_batch[: len(batch["images"])][:count]):
+            draw(axis, {name: values[place] for name, values in batch.items()})
+        if len(batches) > 1:
+            of_batch[0].set_ylabel(f"batch {number + 1}")
+    if "maps" in batches[0]:
+        maps = [batch["maps"][:count] for batch in batches]
+        _drawing.legend_of_classes(figure, maps, class_names)
+    elif "labels" not in batches[0]:
+        line = Line2D([], [], **_FRAMES[1])
+        figure.legend([line], ["what both views show"], loc="outside lower center", fontsize=8)
+    _drawing.without_ticks(figure)
+    _drawing.save(figure, path)
+
+
+def _draw_views(axis: Axes, example: Mapping[str, np.ndarray]) -> None:
+    """Draws both views of an image, and in each the part that the other one shows as well."""
+    first, second = example["images"]
+    starts = _draw_pair(axis, first, second, "first view", "second view")
+    size = len(first)
+    low, high = example["boxes"][:, :2], example["boxes"][:, 2:]  # [2, 2] both: y, x
+    shared = np.stack([low.max(axis=0), high.min(axis=0)])  # [2, 2]
+    if (shared[0] >= shared[1]).any():
+        return
+    for view, start in enumerate(starts):
+        (top, left), (bottom, right) = (shared - low[view]) / (high[view] - low[view]) * size
+        if example["flips"][view]:
+            left, right = size - right, size - left
+        x = start - 0.5 + np.array([left, right, right, left, left])
+        y = np.array([top, top, bottom, bottom, top]) - 0.5
+        for style in _FRAMES:
+            axis.plot(x, y, **style, clip_on=False)
+
+
+def _draw_labelled(
+    axis: Axes, example: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> None:
+    """Draws an image with its objects."""
+    there = example["labels"] >= 0
+    classes = example["labels"][there]
+    _drawing.draw_objects(
+        axis,
+        example["images"],
+        example["boxes"][there],
+        example["masks"][there] if "masks" in example else None,
+        classes,
+        [class_names[label] for label in classes],
+        _drawing.colours(len(class_names)),
+    )
+    axis.set_title(f"objects: {len(classes)}", fontsize=8)
+
+
+def _draw_classes(axis: Axes, example: Mapping[str, np.ndarray], count: int) -> None:
+    """Draws an image, and beside it the same below the colours of its classes."""
+    image = example["images"] / 255.0
+    classes = _drawing.coloured(example["maps"], _drawing.colours(count))
+    _draw_pair(axis, image, 0.4 * image + 0.6 * classes, "image", "classes")
+
+
+def _draw_pair(
+    axis: Axes, left: np.ndarray, right: np.ndarray, *titles: str
+) -> tuple[float, float]:
+    """Draws two pictures of one size side by side, and returns where each starts."""
+    height, width = left.shape[:2]
+    starts = (0.0, width * (1 + _GAP))
+    for picture, start, title in zip((left, right), starts, titles, strict=True):
+        axis.imshow(picture, extent=(start - 0.5, start + width - 0.5, height - 0.5, -0.5))
+        middle = start + width / 2
+        axis.text(middle, -0.03 * height, title, ha="center", va="bottom", fontsize=8)
+    axis.set(xlim=(-0.5, starts[1] + width - 0.5), ylim=(height - 0.5, -0.5))
+    return starts
 
 
 def draw_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], path: Path) -> None:
@@ -93,8 +214,8 @@ def draw_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], path: Path) ->
             row[column].imshow(value, interpolation="nearest")
         axes[0][column].set_title(title)
     axes[0][0].set_title("image")
-    _without_ticks(axes)
-    _save(figure, path)
+    _drawing.without_ticks(figure)
+    _drawing.save(figure, path)
 
 
 def draw_similarity(
@@ -125,10 +246,10 @@ def draw_similarity(
             heat = row[column].imshow(cosine, vmin=-1, vmax=1, cmap="RdBu_r")
         axes[0][column].set_title(title)
     axes[0][0].set_title("image, pixel")
-    _without_ticks(axes)
+    _drawing.without_ticks(figure)
     if heat is not None:
         figure.colorbar(heat, ax=axes, label="cosine", shrink=0.6)
-    _save(figure, path)
+    _drawing.save(figure, path)
 
 
 def _components(maps: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
@@ -144,13 +265,3 @@ def _components(maps: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
         u, _, v = np.linalg.svd(parts.T @ reference.reshape(-1, 3))
         parts = parts @ u @ v
     return parts.reshape(*shape[:-1], 3)  # [n, H, W, 3]
-
-
-def _without_ticks(axes: np.ndarray) -> None:
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

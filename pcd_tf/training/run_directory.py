@@ -27,6 +27,7 @@ _PACKAGES = (
 # Settings that may change when a run is resumed: they change how it runs, not what it computes.
 FREE = frozenset(
     {"workdir", "log_every_steps", "checkpoint_every_steps", "strategy", "num_virtual_devices"}
+    | {"num_workers", "show"}
 )
 
 
@@ -135,10 +136,11 @@ class RunDirectory:
     def _is_reached(self, path: Path) -> bool:
         """Whether something in the directory shows that the run came beyond its start."""
         config = self.path / run_config.NAME
-        at_start = (config, atomic.temporary_of(config), self.path / run_config.LOCK)
-        if path in (*at_start, self.tensorboard) or path.name.startswith(run_config.ERRORS):
+        lock_file = self.path / run_config.LOCK
+        files = (config, atomic.temporary_of(config), lock_file)
+        if path in (*files, self.tensorboard, self.pictures):
             return False
-        return not _is_empty(path)
+        return not (path.name.startswith(run_config.ERRORS) or _is_empty(path))
 
 
 def _is_empty(path: Path) -> bool:

@@ -17,7 +17,7 @@ from pcd_tf.data import (
     annotated_images,
     annotated_in_order,
 )
-from pcd_tf.data.synthetic import NUM_LOOKED_AT
+from pcd_tf.data.synthetic import NUM_LABELLED
 from pcd_tf.errors import UserError
 from tests.data.coco_files import content, write
 from tests.data.pictures import Pictures
@@ -220,7 +220,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["synthetic", "coco_json"])
 def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name, monkeypatch):
-    monkeypatch.setitem(NUM_LOOKED_AT, "val", 2)
+    monkeypatch.setitem(NUM_LABELLED, "val", 2)
     data_dir = write(tmp_path, content())
     source = data.build_annotated(name, data_dir=data_dir, split="val")
     truth = json.loads(json.dumps(source.coco()))
@@ -239,7 +239,7 @@ def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name, monkeypatc
 
 
 def test_an_unknown_source_is_named():
-    assert data.names("annotated") == ("coco_json", "synthetic", "tfds", "voc")
+    assert data.names("annotated") == ("coco_json", "synthetic", "tfds", "tfrecord", "voc")
     message = "a source of annotated images: coco_json, .*Did you mean 'coco_json'"
     with pytest.raises(ValueError, match=message):
         data.build_annotated("coco-json", split="train")

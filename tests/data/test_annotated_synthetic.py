@@ -3,11 +3,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pcd_tf import data
-from pcd_tf.data.synthetic import NUM_LOOKED_AT, SyntheticSource
+from pcd_tf.data.synthetic import NUM_LABELLED, SyntheticSource
 
 
 def test_masks_are_exactly_what_is_visible_and_boxes_fit_them(monkeypatch):
-    monkeypatch.setitem(NUM_LOOKED_AT, "val", 4)
+    monkeypatch.setitem(NUM_LABELLED, "val", 4)
     source = data.build_annotated("synthetic", seed=3, split="val")
     world = SyntheticSource(3, split="val")
     for index, image in enumerate(data.annotated_images(source, range(4))):

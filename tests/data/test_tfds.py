@@ -1,4 +1,6 @@
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from pcd_tf.data import BYOL, two_views
 from pcd_tf.data.tfds import TfdsSource
-from pcd_tf.errors import UserError
+from pcd_tf.errors import UserError, translated
 
 NUM_PICTURES = 20
 DAMAGED = 7  # the one that cannot be decoded in "toy_damaged"
@@ -103,7 +105,16 @@ def data_dir(tmp_path_factory) -> str:
 
 
 def indices(source: TfdsSource, seed: int, epoch: int) -> list[int]:
-    return [int(record["index"]) for record in source.records(seed, epoch)]
+    records = source.shuffled(seed, epoch * source.num_examples).take(source.num_examples)
+    found = list(records.as_numpy_iterator())
+    assert {record["epoch"] for record in found} == {epoch}
+    return [int(record["index"]) for record in found]
+
+
+def payloads(source: TfdsSource, wanted: Sequence[int]) -> list[Any]:
+    records = list(source.chosen(wanted).as_numpy_iterator())
+    assert [record["index"] for record in records] == sorted(wanted)
+    return [record["payload"] for record in records]
 
 
 def red_of(source: TfdsSource, index: int, payload: Any) -> int:
@@ -114,11 +125,11 @@ def red_of(source: TfdsSource, index: int, payload: Any) -> int:
 def test_a_record_s_number_is_its_place_in_the_unshuffled_split(data_dir: str, name: str):
     source = TfdsSource(name, data_dir=data_dir)
     red = {
-        int(record["index"]): red_of(source, int(record["index"]), record["payload"].numpy())
-        for record in source.records(0, 0)
+        int(record["index"]): red_of(source, int(record["index"]), record["payload"])
+        for record in source.shuffled(0).take(NUM_PICTURES).as_numpy_iterator()
     }
     assert sorted(red) == list(range(NUM_PICTURES)) == list(range(source.num_examples))
-    plain = [red_of(source, i, payload) for i, payload in enumerate(source.payloads(range(20)))]
+    plain = [red_of(source, i, payload) for i, payload in enumerate(payloads(source, range(20)))]
     assert [red[i] for i in range(20)] == plain
     assert sorted(red.values()) == [10 * i for i in range(20)]
 
@@ -141,23 +152,23 @@ def test_part_of_a_split_is_numbered_from_0(data_dir: str):
     part = TfdsSource("toy_pictures", data_dir=data_dir, split="train[25%:80%]")
     assert part.num_examples == 11
     assert sorted(indices(part, 0, 0)) == list(range(11))
-    expected = whole.payloads(range(5, 16))
-    assert part.payloads(range(11)) == expected
-    assert part.payloads([3, 0]) == [expected[3], expected[0]]
+    expected = payloads(whole, range(5, 16))
+    assert payloads(part, range(11)) == expected
+    assert payloads(part, [0, 3]) == [expected[0], expected[3]]
 
 
 @pytest.mark.parametrize("name", ["toy_pictures", "toy_pixels"])
 @pytest.mark.parametrize("start", [0, 9])
 def test_records_in_order_have_labels_and_names(data_dir: str, name: str, start: int):
     source = TfdsSource(name, data_dir=data_dir, split="train[25%:80%]")
-    records = list(source.records_in_order(start).as_numpy_iterator())
+    records = list(source.chosen(range(start, 11)).as_numpy_iterator())
     assert [record["index"] for record in records] == list(range(start, 11))
-    payloads = source.payloads(range(start, 11))
-    for record, payload in zip(records, payloads, strict=True):
+    its_payloads = payloads(source, range(start, 11))
+    for record, payload in zip(records, its_payloads, strict=True):
         np.testing.assert_array_equal(record["payload"], payload)
     labels = [record["label"] for record in records]
     if name == "toy_pictures":  # picture 10 i of class i % 2, written in an order of TFDS's own
-        reds = [red_of(source, i, payload) for i, payload in enumerate(payloads)]
+        reds = [red_of(source, i, payload) for i, payload in enumerate(its_payloads)]
         assert labels == [red // 10 % 2 for red in reds]
     else:
         assert labels == [-1] * len(records)
@@ -232,3 +243,23 @@ def test_what_cannot_be_used_is_named(data_dir: str, name, split, error, message
 def test_examples_to_show_are_the_first_of_a_stream(data_dir: str):
     source = TfdsSource("toy_pictures", data_dir=data_dir)
     assert source.examples_to_show(3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("fault", ["cut off", "damaged", "missing"])
+def test_a_damaged_file_is_named(tmp_path: Path, fault: str):
+    config = tensorflow_datasets.download.DownloadConfig(num_shards=3)
+    ToyPictures(data_dir=tmp_path).download_and_prepare(download_config=config)
+    source = TfdsSource("toy_pictures", data_dir=str(tmp_path))
+    (file,) = tmp_path.rglob("*-00001-of-00003")
+    content = file.read_bytes()
+    middle = len(content) // 2
+    if fault == "cut off":
+        file.write_bytes(content[:middle])
+    elif fault == "damaged":
+        file.write_bytes(content[:middle] + b"?" + content[middle + 1 :])
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match="^Expected whole records in ") as raised, translated():
+        list(source.chosen(range(NUM_PICTURES)))
+    assert f"{file}. Received: a file that is missing, damaged or cut off" in str(raised.value)
+    assert str(raised.value).endswith("make it again.")

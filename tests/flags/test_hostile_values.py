@@ -38,6 +38,7 @@ def given(tmp_path_factory):
     images = {"dataset": "folder", "data_dir": f"{root}/photos"}
     boxes = {"workdir": f"{root}/new"}
     return {
+        "prepare": {**images, "workdir": f"{root}/new", "show": f"{root}/x.png"},
         "pretrain": {**images, "workdir": f"{root}/new"},
         "distill": {**images, "workdir": f"{root}/new", "teacher_checkpoint": f"{root}/teacher"},
         "convert": {"teacher": "dinov2", "checkpoint": "x.pth", "workdir": f"{root}/new"},

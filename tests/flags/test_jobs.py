@@ -24,7 +24,8 @@ schedule weight_decay warmup_epochs freeze batch_norm anchor_size eval_every_epo
 num_virtual_devices precision seed log_every_steps checkpoint_every_steps"""
 EVALUATE_FLAGS = """probe init student dataset data_dir tfds_name train_split eval_split image_size
 max_pixels batch_size seed out"""
-NAMES = {"convert", "distill", "embed", "export", "pretrain", "finetune", "evaluate", "compare"}
+NAMES = {"convert", "distill", "embed", "export", "pretrain", "finetune", "evaluate"}
+NAMES |= {"compare", "prepare"}
 
 
 def settings_of(job_name):
@@ -74,6 +75,7 @@ def test_the_example_can_be_typed(name):
         ("export", "workdir out data_dir"),
         ("finetune", "init train_annotations eval_annotations"),
         ("compare", "inits"),
+        ("prepare", "data_dir annotations workdir show"),
     ],
 )
 def test_the_home_directory_is_understood_wherever_a_path_may_stand(job, names):
@@ -91,6 +93,9 @@ def test_the_flags_that_others_rely_on():
     assert settings_of("evaluate").keys() == set(EVALUATE_FLAGS.split())
     embed_flags = "dataset data_dir max_pixels tfds_name split image_size model batch_size out"
     assert settings_of("embed").keys() == set(embed_flags.split())
+    prepare_flags = """dataset data_dir max_pixels tfds_name contents splits annotations max_side
+    shard_size num_workers seed workdir show"""
+    assert settings_of("prepare").keys() == set(prepare_flags.split())
     export_flags = "workdir format out data_dir image_size batch_size precision naming"
     assert settings_of("export").keys() == set(export_flags.split())
     assert settings_of("convert").keys() == set(f"{TEACHER_FLAGS} checkpoint workdir".split())

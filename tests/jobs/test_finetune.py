@@ -112,7 +112,8 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(tmp_path, maps, student, mo
         for file in ("evaluations.jsonl",)
     ]
     assert steps == [[2, 4], [2, 4]]
-    assert (tmp_path / "cut" / "pictures" / "predictions.png").is_file()
+    for picture in ("batch.png", "predictions.png"):
+        assert (tmp_path / "cut" / "pictures" / picture).is_file()
     kept = json.loads((tmp_path / "cut" / "config.json").read_text())
     assert (kept["mean"], kept["std"]) == (list(toys.MEAN), list(toys.STD))
     assert kept["normalisation"] == "the student's"
@@ -143,7 +144,8 @@ def test_a_detector_is_trained_scored_drawn_and_exported(tmp_path, boxes, studen
     found = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert {result["category_id"] for result in found} <= {7}
     assert (tmp_path / "run" / "saved_model" / "saved_model.pb").is_file()
-    assert (tmp_path / "run" / "pictures" / "predictions.png").is_file()
+    for picture in ("batch.png", "predictions.png"):
+        assert (tmp_path / "run" / "pictures" / picture).is_file()
 
 
 def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
@@ -205,7 +207,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, voc"),
+        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, tfrecord, voc"),
         ({"data_dir": None}, "data_dir: dataset=png_maps needs it"),
         ({"init": "random", "freeze": "P2"}, "freeze: a random backbone has nothing worth keeping"),
         ({"init": "random", "batch_norm": "frozen"}, "batch_norm: a random backbone has no"),

@@ -93,7 +93,7 @@ def lines_of(workdir):
 
 
 def assert_pictures(workdir, *more):
-    names = ("curves.png", "principal_components.png", "similarity.png", *more)
+    names = ("batch.png", "curves.png", "principal_components.png", "similarity.png", *more)
     assert names_in(workdir / "pictures") == set(names)
     for name in names:
         with Image.open(workdir / "pictures" / name) as image:

@@ -16,7 +16,7 @@ from tests import tiny_run
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
     for split in ("train", "val"):
-        monkeypatch.setitem(synthetic.NUM_LOOKED_AT, split, 3)
+        monkeypatch.setitem(synthetic.NUM_LABELLED, split, 3)
 
 
 @pytest.fixture

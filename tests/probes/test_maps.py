@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from keras import ops
+from PIL import Image
 
-from pcd_tf import correspondence, data, probes, segmented
+from pcd_tf import correspondence, data, probes
 from pcd_tf.data.synthetic import SyntheticSource
 from pcd_tf.probes import linear_dense, pixel_retrieval
 from tests import toys
@@ -131,14 +132,14 @@ def test_pixel_retrieval_of_a_source_repeats_and_knows_a_good_network_from_other
 # The dense probe
 
 
-class Squares(segmented.Source):
-    """Grey images with a bright square of class 1, or 2 where it is red."""
+class Squares(data.Source):
+    """Grey images with a bright square of class 1, or 2 where it is red; or their class maps."""
 
-    def __init__(self, count, seed, class_names=("nothing", "grey", "red")):
-        super().__init__(f"squares {seed}", count, class_names)
-        self._seed = seed
+    def __init__(self, count, seed, shown):
+        super().__init__(f"squares {seed}", count)
+        self._seed, self._shown = seed, shown
 
-    def _draw(self, index):
+    def open(self, index, payload, *, min_pixels=None):
         random = np.random.default_rng([self._seed, index])
         image = random.integers(0, 60, (40, 48, 3)).astype(np.uint8)
         classes = np.zeros((40, 48), np.uint8)
@@ -146,17 +147,16 @@ class Squares(segmented.Source):
         y, x = random.integers(0, 20, 2)
         image[y : y + 16, x : x + 16] = (240, 240, 240) if label == 1 else (240, 0, 0)
         classes[y : y + 16, x : x + 16] = label
-        classes[:4] = segmented.IGNORED
-        return image, classes
-
-    def image(self, index):
-        return self._draw(index)[0]
-
-    def semantic_map(self, index):
-        return self._draw(index)[1]
+        classes[:4] = data.IGNORED
+        return Image.fromarray({"image": image, "classes": classes}[self._shown])
 
     def image_name(self, index):
         return str(index)
+
+
+def squares(count, seed, class_names=("nothing", "grey", "red")):
+    maps = Squares(count, seed, "classes")
+    return data.Segmented(Squares(count, seed, "image"), maps, class_names)
 
 
 def blurred(images):
@@ -168,7 +168,7 @@ def blurred(images):
 def test_the_dense_probe_learns_what_the_map_holds(monkeypatch):
     monkeypatch.setattr(linear_dense, "NUM_STEPS", 300)
     monkeypatch.setattr(linear_dense, "RATE", 0.05)
-    train, held_out = Squares(24, 0), Squares(7, 1)
+    train, held_out = squares(24, 0), squares(7, 1)
     size = {"image_size": 48, "batch_size": 5}
     scores = linear_dense.evaluate(blurred, train, held_out, **size)
     assert scores["linear_dense_miou"] > 0.8

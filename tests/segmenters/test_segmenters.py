@@ -5,8 +5,9 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from pcd_tf import segmenters
+from pcd_tf import data, segmenters
 
 SIZE = 64
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 60.0, 60.0)
@@ -42,20 +43,20 @@ def test_it_learns_what_brightness_tells(name):
     network = model(name)
     network.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9))
     step = tf.function(network.train_step)
-    data = batch(4)
-    first = float(step(data)["loss"])
+    images = batch(4)
+    first = float(step(images)["loss"])
     for _ in range(30):
-        logs = step(data)
+        logs = step(images)
     assert float(logs["loss"]) < 0.5 * first
     assert float(logs["pixel_accuracy"]) > 0.8
 
 
 def test_two_replicas_make_the_step_of_one(two_replicas):
     """Also where one replica has far fewer pixels with a class."""
-    data = batch(4)
-    maps = data["maps"].numpy()
+    examples = batch(4)
+    maps = examples["maps"].numpy()
     maps[2:, :60] = 255
-    data["maps"] = tf.constant(maps)
+    examples["maps"] = tf.constant(maps)
     single = model("fcn")
     with two_replicas.scope():
         double = model("fcn")
@@ -63,9 +64,9 @@ def test_two_replicas_make_the_step_of_one(two_replicas):
     with two_replicas.scope():
         double.compile(optimizer=keras.optimizers.SGD(1.0))
         double.optimizer.build(double.trainable_variables)
-    alone = single.train_step(data)
+    alone = single.train_step(examples)
     dataset = two_replicas.experimental_distribute_dataset(
-        tf.data.Dataset.from_tensor_slices(data).batch(4)
+        tf.data.Dataset.from_tensor_slices(examples).batch(4)
     )
     shared = next(iter(dataset))
     both = tf.function(lambda x: two_replicas.run(double.train_step, args=(x,)))(shared)
@@ -78,9 +79,9 @@ def test_two_replicas_make_the_step_of_one(two_replicas):
 def test_ignored_pixels_change_nothing_and_none_at_all_is_finite():
     network = model("fcn")
     network.compile(optimizer=keras.optimizers.SGD(0.0))
-    data = batch(2)
-    data["maps"] = tf.fill((2, SIZE, SIZE), tf.constant(255, tf.uint8))
-    assert float(network.train_step(data)["loss"]) == 0.0
+    examples = batch(2)
+    examples["maps"] = tf.fill((2, SIZE, SIZE), tf.constant(255, tf.uint8))
+    assert float(network.train_step(examples)["loss"]) == 0.0
 
 
 def test_mixed_precision_computes_the_loss_in_float32():
@@ -102,13 +103,27 @@ def test_no_class_is_refused():
         model("fcn", class_names=[])
 
 
-def test_the_saved_model_gives_the_classes_that_the_model_gives(tmp_path):
+# Of one pixel, narrow, small, and large; heights and widths that are no whole part of the size.
+SIZES = [(1, 1), (3, 200), (37, 23), (64, 64), (65, 47), (101, 150), (400, 333)]
+
+
+def test_the_saved_model_gives_the_classes_that_the_evaluation_gives(tmp_path):
     network = model("fcn")
     segmenters.export(network, tmp_path / "out", image_size=SIZE)
     segment = tf.saved_model.load(str(tmp_path / "out")).signatures["serving_default"]
-    images = batch(2)["images"]
-    found = segment(images=images)
-    expected = np.argmax(network.segment(images), axis=-1)
-    assert np.mean(found["classes"].numpy() == expected) > 0.999
-    wide = segment(images=tf.zeros((1, 30, 100, 3), tf.uint8))["classes"]
-    assert wide.shape == (1, 30, 100)
+    random = np.random.default_rng(0)
+    for folder in ("train", "train_sem"):
+        (tmp_path / folder).mkdir()
+    for number, size in enumerate(SIZES):
+        pixels = random.integers(0, 256, (*size, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "train" / f"{number}.png")
+        Image.new("L", size[::-1]).save(tmp_path / "train_sem" / f"{number}.png")
+    source = data.build_segmented(
+        "png_maps", data_dir=str(tmp_path), split="train", class_names=network.class_names
+    )
+    found = list(segmenters.classes(network, source, image_size=SIZE, batch_size=3))
+    assert [classes.shape for classes in found] == SIZES
+    assert len(np.unique(found[-1])) > 1
+    for index, classes in enumerate(found):
+        exported = segment(images=tf.constant(source.image(index)[None]))["classes"][0]
+        np.testing.assert_array_equal(classes, exported, err_msg=str(SIZES[index]))

@@ -65,8 +65,9 @@ def test_a_run_that_reached_nothing_is_begun_anew_with_other_settings(tmp_path):
     opened(tmp_path).create(num_examples=3)
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         (tmp_path / "run" / name).touch()  # as the loop does before its first step
-    (tmp_path / "run" / "tensorboard").mkdir()
-    for name in ("tensorboard/events.out", "pcd-tf-error-1.txt"):
+    for folder in ("tensorboard", "pictures"):
+        (tmp_path / "run" / folder).mkdir()
+    for name in ("tensorboard/events.out", "pictures/batch.png", "pcd-tf-error-1.txt"):
         (tmp_path / "run" / name).write_text("of the first step")
     opened(tmp_path, seed=4).create(num_examples=7)
     content = json.loads((tmp_path / "run" / "config.json").read_text())

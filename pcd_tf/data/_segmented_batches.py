@@ -1,0 +1,161 @@
+"""Batches of images with class maps: augmented without end, or each once and in order."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from pcd_tf.data import IGNORED
+from pcd_tf.data._order import Record, uniform
+from pcd_tf.data._pixels import pixels
+from pcd_tf.data._python_function import python_function
+from pcd_tf.data._resize import fitted, padded, resize, resize_classes
+from pcd_tf.data._segmented import Segmented
+from pcd_tf.data._stream import batches
+from pcd_tf.errors import UserError
+
+# Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
+# arXiv 1802.02611, section 4.1, as of their code.
+SCALES = (0.5, 2.0)
+FLIP = 0.5  # probability
+
+
+def segmented_batches(
+    source: Segmented, *, image_size: int, global_batch_size: int, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Makes the endless stream of augmented batches from a step on.
+
+    Each image once an epoch, in a new order; scaled, cropped or padded to a square, and flipped at
+    random. What is random is a function of (seed, epoch, image). An image that cannot be read ends
+    the stream: with labels, none can take its place.
+
+    Args:
+        source: the images.
+        image_size: S, pixels a side of what is made.
+        global_batch_size: B, images a batch.
+        seed: of all that is random.
+        start_step: the step of the first batch; those before it cost no decoding.
+
+    Returns:
+        a dataset of dicts: "images" uint8 (B, S, S, 3), 0 where padded; "maps" uint8 (B, S, S),
+        IGNORED where padded.
+
+    Raises:
+        tf.errors.InvalidArgumentError: while reading, when an image or its map cannot be decoded,
+            or the two do not fit; names it.
+    """
+    # So many are left at least that the largest scale enlarges nothing.
+    min_pixels = round((SCALES[1] * image_size) ** 2)
+
+    def example(record: Record) -> dict[str, tf.Tensor]:
+        image, classes, shrunk = _pair(source, record, min_pixels)
+        numbers = uniform(seed, record, (4,))
+        box, filled = _window(tf.shape(image)[:2], image_size, numbers[:3])
+        images = resize(_part(image, box)[None], filled)
+        classes = resize_classes(_part(classes, shrunk * box), filled)
+        images, classes = tf.cond(
+            numbers[3] < FLIP,
+            lambda: (tf.reverse(images, [2]), tf.reverse(classes, [1])),
+            lambda: (images, classes),
+        )
+        return _padded(images, classes, image_size)
+
+    records = source.images.shuffled(seed, start_step * global_batch_size)
+    return batches(records, example, global_batch_size, drop_remainder=True)
+
+
+def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -> tf.data.Dataset:
+    """Makes every image once in the letterbox (see `pcd_tf.data.letterbox`), its classes with it.
+
+    Returns:
+        a dataset of dicts: "images" uint8 (B, S, S, 3); "maps" uint8 (B, S, S), IGNORED where
+        padded; "index" int64 (B,), which image; "size" int32 (B, 2), height and width inside;
+        "original" int32 (B, 2), those of the image itself. The last batch may hold fewer.
+    """
+
+    def example(record: Record) -> dict[str, tf.Tensor]:
+        image, classes, _ = _pair(source, record, min_pixels=None)
+        original = tf.shape(classes)
+        size = fitted(original, image_size)
+        images, classes = resize(image[None], size), resize_classes(classes, size)
+        return {
+            **_padded(images, classes, image_size),
+            "index": record["index"],
+            "size": size,
+            "original": original,
+        }
+
+    records = source.images.chosen(range(source.num_examples))
+    return batches(records, example, batch_size, drop_remainder=False)
+
+
+def _pair(
+    source: Segmented, record: Record, min_pixels: int | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Makes an image and its classes; refuses those of two sizes.
+
+    Returns:
+        uint8 (h, w, 3); uint8 (H, W); int32 (), how many pixels of the map make one of the image,
+        along each side: a large image may be decoded smaller, the last pixel of what is left over.
+    """
+    image = pixels(source.images, record, min_pixels=min_pixels)
+    with tf.control_dependencies([image]):  # what is drawn, is drawn once for both
+        classes = source.semantic_map_of({key: tf.identity(x) for key, x in record.items()})
+    size, of_map = tf.shape(image)[:2], tf.shape(classes)
+
+    def refuse() -> tf.Tensor:
+        refusal = python_function(
+            functools.partial(_refuse, source), [record["index"], size, of_map], tf.int32
+        )
+        return tf.ensure_shape(refusal, ())
+
+    shrunk = tf.reduce_max(_rounded_up(of_map, size))
+    if source.images.is_native:  # that they fit was seen when they were written
+        return image, classes, shrunk
+    fits = tf.reduce_all(_rounded_up(of_map, shrunk) == size)
+    return image, classes, tf.cond(fits, lambda: shrunk, refuse)
+
+
+def _rounded_up(size: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
+    return (size + divisor - 1) // divisor
+
+
+def _refuse(source: Segmented, index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> np.int32:
+    raise UserError(
+        f"Expected an image and a class map of one size. Received: {tuple(size.tolist())} and "
+        f"{tuple(of_map.tolist())} (height, width) of {source.image_name(int(index))} in "
+        f"{source.name}."
+    )
+
+
+def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Chooses the part of an image that is shown, and its height and width in the result.
+
+    Args:
+        size: int32 (2,), height and width of the image.
+        image_size: S.
+        numbers: float32 (3,), from [0, 1).
+
+    Returns:
+        int32 (4,), y0, x0, y1, x1; int32 (2,), S at most.
+    """
+    size = tf.cast(size, tf.float32)
+    scale = SCALES[0] + (SCALES[1] - SCALES[0]) * numbers[0]
+    enlarged = scale * image_size / tf.reduce_max(size)
+    sides = tf.minimum(tf.maximum(tf.round(image_size / enlarged), 1), size)
+    whole = tf.maximum(tf.round(size * enlarged), 1)
+    filled = tf.where(sides < size, float(image_size), tf.minimum(whole, image_size))
+    start = tf.floor(numbers[1:3] * (size - sides + 1))
+    box = tf.concat([start, start + sides], axis=0)
+    return tf.cast(box, tf.int32), tf.cast(filled, tf.int32)
+
+
+def _part(whole: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    return whole[box[0] : box[2], box[1] : box[3]]
+
+
+def _padded(images: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
+    return {
+        "images": padded(images, image_size)[0],
+        "maps": padded(classes[None, ..., None], image_size, IGNORED)[0, ..., 0],
+    }
