@@ -1,4 +1,5 @@
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,12 @@ def data_dir(tmp_path_factory) -> str:
 
 
 def indices(source: TfdsSource, seed: int, epoch: int) -> list[int]:
-    return [int(record["index"]) for record in source.records(seed, epoch)]
+    records = source.shuffled(seed, epoch * source.num_examples).take(source.num_examples)
+    return [int(record["index"]) for record in records]
+
+
+def payloads(source: TfdsSource, indices: Sequence[int]) -> list[Any]:
+    return [record["payload"] for record in source.chosen(indices).as_numpy_iterator()]
 
 
 def red_of(source: TfdsSource, index: int, payload: Any) -> int:
@@ -115,10 +121,10 @@ def test_a_record_s_number_is_its_place_in_the_unshuffled_split(data_dir: str, n
     source = TfdsSource(name, data_dir=data_dir)
     red = {
         int(record["index"]): red_of(source, int(record["index"]), record["payload"].numpy())
-        for record in source.records(0, 0)
+        for record in source.shuffled(0).take(NUM_PICTURES)
     }
     assert sorted(red) == list(range(NUM_PICTURES)) == list(range(source.num_examples))
-    plain = [red_of(source, i, payload) for i, payload in enumerate(source.payloads(range(20)))]
+    plain = [red_of(source, i, payload) for i, payload in enumerate(payloads(source, range(20)))]
     assert [red[i] for i in range(20)] == plain
     assert sorted(red.values()) == [10 * i for i in range(20)]
 
@@ -141,23 +147,20 @@ def test_part_of_a_split_is_numbered_from_0(data_dir: str):
     part = TfdsSource("toy_pictures", data_dir=data_dir, split="train[25%:80%]")
     assert part.num_examples == 11
     assert sorted(indices(part, 0, 0)) == list(range(11))
-    expected = whole.payloads(range(5, 16))
-    assert part.payloads(range(11)) == expected
-    assert part.payloads([3, 0]) == [expected[3], expected[0]]
+    expected = payloads(whole, range(5, 16))
+    assert payloads(part, range(11)) == expected
+    assert payloads(part, [0, 3]) == [expected[0], expected[3]]
 
 
 @pytest.mark.parametrize("name", ["toy_pictures", "toy_pixels"])
 @pytest.mark.parametrize("start", [0, 9])
 def test_records_in_order_have_labels_and_names(data_dir: str, name: str, start: int):
     source = TfdsSource(name, data_dir=data_dir, split="train[25%:80%]")
-    records = list(source.records_in_order(start).as_numpy_iterator())
+    records = list(source.chosen(range(start, 11)).as_numpy_iterator())
     assert [record["index"] for record in records] == list(range(start, 11))
-    payloads = source.payloads(range(start, 11))
-    for record, payload in zip(records, payloads, strict=True):
-        np.testing.assert_array_equal(record["payload"], payload)
     labels = [record["label"] for record in records]
     if name == "toy_pictures":  # picture 10 i of class i % 2, written in an order of TFDS's own
-        reds = [red_of(source, i, payload) for i, payload in enumerate(payloads)]
+        reds = [red_of(source, r["index"], r["payload"]) for r in records]
         assert labels == [red // 10 % 2 for red in reds]
     else:
         assert labels == [-1] * len(records)

@@ -152,44 +152,8 @@ def test_plain_images_are_central_squares(tmp_path: Path):
     np.testing.assert_allclose(images[0, 2:-2, 10, 1], (10 + 60 * centres - 0.5)[2:-2], atol=0.75)
 
 
-@pytest.mark.parametrize("image_size", [224, 96, 32])
-@pytest.mark.parametrize("size", [(500, 375), (375, 501), (256, 256), (40, 31), (90, 640)])
-def test_centre_crop_is_resize_256_and_center_crop_224(size: tuple[int, int], image_size: int):
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    image = Image.fromarray(pixels)
-    short = {224: 256, 96: 110, 32: 37}[image_size]
-    # torchvision: the long side is cut to whole pixels, the margin rounded.
-    width, height = (int(short * side / min(size)) for side in size)
-    left, top = (round((side - image_size) / 2) for side in (width, height))
-    whole = image.resize((width, height), Image.Resampling.BILINEAR)
-    expected = np.asarray(whole.crop((left, top, left + image_size, top + image_size)))
-    received = data.centre_crop(image, image_size)
-    assert received.shape == expected.shape
-    # Pillow rounds between its two passes, so a level may differ.
-    assert np.abs(received.astype(int) - expected.astype(int)).max() <= 1
-
-
-def test_centre_crop_of_a_line_of_pixels_needs_no_memory_for_all_of_it():
-    assert data.centre_crop(Image.new("RGB", (60_000, 1)), 224).shape == (224, 224, 3)
-
-
 def test_names_and_build():
     assert data.names() == ("folder", "synthetic", "tfds")
     assert data.build("synthetic", seed=3).num_examples == 5000
     with pytest.raises(ValueError, match=r"Did you mean 'folder'\?"):
         data.build("foldr")
-
-
-@pytest.mark.parametrize("inside", [False, True], ids=["eager", "tf.data"])
-def test_records_come_in_the_same_order_eager_and_inside_tf_data(inside: bool):
-    source = small_source()
-    if inside:
-        stream = tf.data.Dataset.range(2).flat_map(lambda epoch: source.records(5, epoch))
-        order = [int(record["index"]) for record in stream]
-    else:
-        order = [int(record["index"]) for epoch in range(2) for record in source.records(5, epoch)]
-    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
-    expected = np.concatenate(
-        [np.random.default_rng([5, epoch]).permutation(10) for epoch in range(2)]
-    )
-    assert order == expected.tolist()
