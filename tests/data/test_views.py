@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf import data
+from pcd_tf import data, files
 from pcd_tf.data import BYOL, MOCO_V3, Recipe, plain_images, two_views
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.data.synthetic import SyntheticSource
@@ -157,3 +157,72 @@ def test_names_and_build():
     assert data.build("synthetic", seed=3).num_examples == 5000
     with pytest.raises(ValueError, match=r"Did you mean 'folder'\?"):
         data.build("foldr")
+
+
+# What happens on the way to the pixels
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Ten images: common, rare, broken, very wide or high, and of a name that is no UTF-8."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    pictures = [Image.fromarray(small_source().example(i)["image"]) for i in range(10)]
+    pictures[0].save(folder / "0.jpg")
+    pictures[1].save(folder / "1.png")
+    pictures[2].convert("CMYK").save(folder / "2.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures[3].save(folder / "3.jpg", exif=exif)
+    pictures[4].save(folder / "4.webp")
+    pictures[5].convert("RGBA").save(folder / "5.png")
+    pictures[6].resize((3000, 1)).save(folder / "6.jpg")
+    pictures[7].resize((1, 3000)).save(folder / "7.png")
+    (folder / "8.jpg").write_bytes((folder / "0.jpg").read_bytes()[:300])
+    pictures[9].save(folder / "9.jpg")
+    (folder / "9.jpg").rename(folder / b"9caf\xe9.jpg".decode(errors="surrogateescape"))
+    return folder
+
+
+def test_common_rare_and_broken_files_make_one_stream(mixed: Path, caplog):
+    source = FolderSource(mixed)
+    batch = batches(source, 2, batch=10, size=8)[1]
+    assert sorted(batch["index"]) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 9]  # 9 stands in for 8
+    assert source.num_skipped == 1
+    (line,) = [record.message for record in caplog.records]  # once in two epochs
+    assert "8.jpg" in line
+    assert np.all(batch["images"].std(axis=(1, 2, 3, 4)) > 1)
+
+
+@pytest.mark.parametrize("num_threads", [1, 8])
+def test_the_numbers_do_not_depend_on_the_threads(mixed: Path, num_threads: int, monkeypatch):
+    expected = batches(FolderSource(mixed), 4, batch=3, size=8)
+    monkeypatch.setattr(tf.data, "AUTOTUNE", num_threads)
+    received = batches(FolderSource(mixed), 4, batch=3, size=8)
+    assert all(same(a, b) for a, b in zip(expected, received, strict=True))
+
+
+def test_a_view_of_a_rare_file_is_that_of_a_common_one(tmp_path: Path):
+    """Only who decodes differs, not what is drawn."""
+    pixels = small_source().example(0)["image"]
+    for kind, mode in (("common", "RGB"), ("rare", "RGBA")):
+        (tmp_path / kind).mkdir()
+        for i in range(4):
+            Image.fromarray(pixels).convert(mode).save(tmp_path / kind / f"{i}.png")
+    common, rare = (batches(FolderSource(tmp_path / kind), 1)[0] for kind in ("common", "rare"))
+    assert same(common, rare)
+
+
+def test_a_disk_that_is_away_is_waited_for(mixed: Path, monkeypatch):
+    expected = batches(FolderSource(mixed), 1, batch=10, size=8)
+    source = FolderSource(mixed)
+    stream = two_views(source, BYOL, image_size=8, global_batch_size=10, seed=0)
+    away = mixed.rename(mixed.parent / "away")
+
+    def wait(pause: float) -> None:
+        if away.exists():
+            away.rename(mixed)
+
+    monkeypatch.setattr(files.ending, "wait", wait)
+    assert same(next(stream.as_numpy_iterator()), expected[0])
+    assert source.num_skipped == 1
