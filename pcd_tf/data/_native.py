@@ -13,9 +13,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _NUM_CHANNELS_OF_CMYK = 4
 _JFIF_HEAD = b"\xff\xd8\xff\xe0\x00\x10"  # a first segment of 16 bytes, JFIF's without a thumbnail
 _TABLES = b"\xff\xdb"  # the next segment is the quantisation tables
-# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but a colour
-# profile of many segments may come before that. 0.5 ms at most.
+# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but maybe behind a
+# colour profile of many segments: 0.5 ms at most. Where it comes later it is among the first bytes.
 _METADATA_BYTES = 2**20
+_FIRST_BYTES = 4096
+_HAS_METADATA = r"(?s)\C*(Exif|adobe\.com/xap)\C*"
 # The tag 0x0112, one number of any type from 2 to 8, in both byte orders, and XMP's.
 _IS_TURNED = (
     r"(?s)\C*("
@@ -104,9 +106,11 @@ def _is_small(encoded: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
 
 
 def _is_plain(jpeg: tf.Tensor) -> tf.Tensor:
-    """Tells whether nothing but JFIF's 16 bytes comes before the tables; most files of the web."""
-    return (tf.strings.substr(jpeg, 0, len(_JFIF_HEAD)) == _JFIF_HEAD) & (
-        tf.strings.substr(jpeg, len(_JFIF_HEAD) + 14, len(_TABLES)) == _TABLES
+    """Tells whether nothing but JFIF's 16 bytes comes before the tables, as in most of the web."""
+    return (
+        (tf.strings.substr(jpeg, 0, len(_JFIF_HEAD)) == _JFIF_HEAD)
+        & (tf.strings.substr(jpeg, len(_JFIF_HEAD) + 14, len(_TABLES)) == _TABLES)
+        & ~tf.strings.regex_full_match(tf.strings.substr(jpeg, 0, _FIRST_BYTES), _HAS_METADATA)
     )
 
 

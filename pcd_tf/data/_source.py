@@ -77,7 +77,7 @@ class Source(abc.ABC):
         return _order.shuffled(self.num_examples, seed, start)
 
     def chosen(self, indices: Sequence[int]) -> tf.data.Dataset:
-        """Gives the records of chosen images, without shuffling.
+        """Gives the records of chosen images, without shuffling; a stream gives them as they come.
 
         Each has a "label" as well, int64 (): the image's class, an index into `class_names`; -1
         where it is not known or an image has no single class.

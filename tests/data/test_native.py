@@ -137,6 +137,17 @@ def test_an_orientation_behind_a_large_colour_profile_is_found(num_segments: int
     assert natively(turned) is None
 
 
+def test_an_orientation_behind_the_tables_is_found():
+    block = exif("<", 3, 6)
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    plain = stored(SMOOTH)
+    assert natively(plain) is not None
+    place = plain.index(b"\xff\xc0")  # the frame's header
+    turned = plain[:place] + segment + plain[place:]
+    assert by_pillow(turned).shape == (67, 45, 3)
+    assert natively(turned) is None
+
+
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
 
 
