@@ -15,8 +15,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _NUM_CHANNELS_OF_CMYK = 4
 _JFIF_HEAD = b"\xff\xd8\xff\xe0\x00\x10"  # a first segment of 16 bytes, JFIF's without a thumbnail
 _TABLES = b"\xff\xdb"  # the next segment is the quantisation tables
-# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but maybe behind a
-# colour profile of many segments: 0.5 ms at most. Where it comes later it is among the first bytes.
+# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but maybe behind
+# a colour profile of many segments (0.5 ms at most). Elsewhere it is looked for in the first bytes.
 _METADATA_BYTES = 2**20
 _FIRST_BYTES = 4096
 _HAS_METADATA = r"(?s)\C*(Exif|adobe\.com/xap)\C*"
