@@ -18,6 +18,8 @@ OUTPUTS = {
     "compare": "--workdir={}",
     "export": "--out={}",
     "embed": "--out={}/x.npz",
+    "prepare": "--workdir={}",
+    "prepare": "--workdir={}",
     "evaluate": "--out={}/x.json",
 }
 

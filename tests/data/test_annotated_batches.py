@@ -235,7 +235,7 @@ def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name, monkeypatc
 
 
 def test_an_unknown_source_is_named():
-    assert data.names("annotated") == ("coco_json", "synthetic", "tfds", "voc")
+    assert data.names("annotated") == ("coco_json", "synthetic", "tfds", "tfrecord", "voc")
     message = "a source of annotated images: coco_json, .*Did you mean 'coco_json'"
     with pytest.raises(ValueError, match=message):
         data.build_annotated("coco-json", split="train")
