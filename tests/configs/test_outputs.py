@@ -19,7 +19,6 @@ OUTPUTS = {
     "export": "--out={}",
     "embed": "--out={}/x.npz",
     "prepare": "--workdir={}",
-    "prepare": "--workdir={}",
     "evaluate": "--out={}/x.json",
 }
 
