@@ -29,7 +29,6 @@ _PUBLIC = {
     "Annotated": "_annotated",
     "Annotation": "_annotated",
     "Augmentation": "_annotated_batches",
-    "MAX_OBJECTS": "_annotated",
     "NO_AUGMENTATION": "_annotated_batches",
     "annotated_batches": "_annotated_batches",
     "annotated_images": "_annotated_batches",

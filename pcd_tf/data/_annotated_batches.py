@@ -84,7 +84,7 @@ def annotated_batches(
     all_boxes, all_labels, ends = map(tf.constant, source.learned)
 
     def example(record: Record) -> dict[str, tf.Tensor]:
-        image, factor = _pixels(source, sizes, record, min_pixels)
+        image, factor = _image(source, sizes, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         start, window, size = _placed(augmentation, tf.shape(image)[:2], image_size, numbers[1:])
         stop = start + window
@@ -132,7 +132,7 @@ def annotated_in_order(source: Annotated, *, image_size: int, batch_size: int) -
     sizes = tf.constant(source.sizes)
 
     def example(record: Record) -> dict[str, tf.Tensor]:
-        image, _ = _pixels(source, sizes, record)
+        image, _ = _image(source, sizes, record)
         return {
             "images": letterbox(image[None], image_size)[0],
             "index": record["index"],
@@ -153,14 +153,14 @@ def annotated_images(source: Annotated, indices: Sequence[int]) -> Iterator[np.n
     sizes = tf.constant(source.sizes)
 
     def example(record: Record) -> tf.Tensor:
-        return _pixels(source, sizes, record)[0]
+        return _image(source, sizes, record)[0]
 
     records = source.images.chosen(indices)
     with errors.translated():
         yield from records.map(example, tf.data.AUTOTUNE).as_numpy_iterator()
 
 
-def _pixels(
+def _image(
     source: Annotated, sizes: tf.Tensor, record: Record, min_pixels: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes one image, and tells how many times larger it is annotated: uint8 (H, W, 3), int ().

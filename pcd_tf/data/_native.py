@@ -1,5 +1,7 @@
 """Common JPEG and PNG files -> RGB by TensorFlow's own decoders, outside of Python."""
 
+import zlib
+
 import tensorflow as tf
 
 from pcd_tf.data import _decode
@@ -30,7 +32,24 @@ _IS_TURNED = (
 # may say that it is to be turned (W3C, PNG, 11.2.2 and 11.3).
 _IS_PLAIN_PNG = r"(?s)\C{24}[\x01-\x08][\x00\x02\x03]\C*"
 _IS_SPECIAL_PNG = r"(?s)\C*(tRNS|eXIf|Raw profile type|tiff:Orientation)\C*"
-_EIGHT_BITS_GREY = b"\x08\x00"  # bytes 24 and 25: bits a sample, and the type (W3C, PNG, 11.2.2)
+# Bytes 24 and 25 of a PNG: bits a sample, and what a sample is (W3C, PNG, 11.2.2).
+_EIGHT_BITS_GREY = b"\x08\x00"
+_EIGHT_BITS_PALETTE = b"\x08\x03"
+_PALETTE = 33  # where the palette stands if it comes first behind the header and its checksum
+_MOST_CHUNKS = 4096  # bytes that the chunks before the pixels take, with room to spare
+_HAS_COLOURS_OF_PALETTE = r"(?s)\C*(tRNS|hIST|bKGD)\C*"  # chunks of another form without a palette
+_BYTES = [bytes([value]) for value in range(256)]
+
+
+def _header_checksum(kind: bytes) -> int:
+    return zlib.crc32(b"IHDR" + bytes(8) + kind + bytes(3))
+
+
+# What the second of these kinds in place of the first changes in the checksum of any header: the
+# CRC of a sum (XOR) is the sum of the CRCs.
+_CHECKSUM_CHANGE = list(
+    (_header_checksum(_EIGHT_BITS_PALETTE) ^ _header_checksum(_EIGHT_BITS_GREY)).to_bytes(4, "big")
+)
 _SCALES = (1, 2, 4, 8)  # a JPEG can be decoded at one of these parts of its height and width
 
 
@@ -64,28 +83,37 @@ def decode(encoded: tf.Tensor, min_pixels: int | None = None) -> tuple[tf.Tensor
 
 
 def decode_ids(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a greyscale PNG of 8 bits, a class id a pixel, or declines to.
+    """Decodes a PNG of 8 bits, greyscale or with a palette, to its numbers, or declines to.
 
     Args:
         encoded: string ().
 
     Returns:
-        bool (), whether it is such a PNG, of no too many pixels; uint8 (H, W), empty if not.
+        bool (), whether it is of a kind that is decoded here; uint8 (H, W), empty if not.
 
     Raises:
         tf.errors.InvalidArgumentError: in the graph, when the file is damaged.
     """
-    is_ids = (tf.strings.substr(encoded, 0, len(_PNG)) == _PNG) & (
-        tf.strings.substr(encoded, 24, 2) == _EIGHT_BITS_GREY
+    kind = tf.strings.substr(encoded, 24, 2)
+    is_palette = (
+        (kind == _EIGHT_BITS_PALETTE)
+        & (tf.strings.substr(encoded, _PALETTE + 4, 4) == b"PLTE")
+        & ~tf.strings.regex_full_match(
+            tf.strings.substr(encoded, 0, _MOST_CHUNKS), _HAS_COLOURS_OF_PALETTE
+        )
     )
     num_pixels = _num_pixels_of_png(encoded)
-    is_decoded = is_ids & _is_small(num_pixels, num_pixels)
-    ids = tf.cond(
-        is_decoded,
-        lambda: tf.io.decode_png(encoded, channels=1)[..., 0],
-        lambda: tf.zeros((0, 0), tf.uint8),
+    is_decoded = (
+        (tf.strings.substr(encoded, 0, len(_PNG)) == _PNG)
+        & ((kind == _EIGHT_BITS_GREY) | is_palette)
+        & _is_small(num_pixels, num_pixels)
     )
-    return is_decoded, ids
+
+    def ids() -> tf.Tensor:
+        grey = tf.cond(is_palette, lambda: _without_palette(encoded), lambda: encoded)
+        return tf.io.decode_png(grey, channels=1)[..., 0]
+
+    return is_decoded, tf.cond(is_decoded, ids, lambda: tf.zeros((0, 0), tf.uint8))
 
 
 _PNG_WAY = len(_SCALES)
@@ -121,6 +149,22 @@ def _png_way(encoded: tf.Tensor) -> tf.Tensor:
         return tf.where(_is_small(num_pixels, num_pixels), _PNG_WAY, _DECLINED)
 
     return tf.cond(is_plain, way, lambda: tf.constant(_DECLINED))
+
+
+def _without_palette(encoded: tf.Tensor) -> tf.Tensor:
+    """Makes a greyscale PNG of one with a palette: the same numbers, but no longer of colours."""
+    checksum = tf.io.decode_raw(tf.strings.substr(encoded, _PALETTE - 4, 4), tf.uint8)
+    checksum = tf.cast(tf.bitwise.bitwise_xor(checksum, _CHECKSUM_CHANGE), tf.int32)
+    length = tf.io.decode_raw(tf.strings.substr(encoded, _PALETTE, 4), tf.int32, False)[0]
+    return tf.strings.join(
+        [
+            tf.strings.substr(encoded, 0, 24),
+            _EIGHT_BITS_GREY,
+            tf.strings.substr(encoded, 26, 3),
+            tf.strings.reduce_join(tf.gather(_BYTES, checksum)),
+            tf.strings.substr(encoded, _PALETTE + 12 + length, tf.strings.length(encoded)),
+        ]
+    )
 
 
 def _num_pixels_of_png(encoded: tf.Tensor) -> tf.Tensor:

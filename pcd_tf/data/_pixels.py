@@ -67,32 +67,56 @@ def _made(
     read: Callable[[int, Any], tuple[int, Image.Image]],
     min_pixels: int | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    index = record["index"]
+    def reduced(index: int, payload: Any) -> tuple[int, Image.Image]:
+        shown, image = read(index, payload)
+        return shown, _reduced(image, min_pixels)
+
+    def natively(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _native.decode(encoded, min_pixels)
+
+    return made(source, record, natively, reduced, (None, None, 3))
+
+
+def made(
+    source: Source,
+    record: Record,
+    natively: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    read: Callable[[int, Any], tuple[int, Image.Image]],
+    shape: tuple[int | None, ...],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes an image in the graph, or in Python where the graph declines to, or fails.
+
+    Args:
+        source: of the image.
+        record: of it.
+        natively: its bytes -> whether it is made in the graph, and its pixels.
+        read: its index and payload -> the index of what is shown, and the image.
+        shape: of the pixels.
+
+    Returns:
+        its pixels, uint8; the index of what is shown, int64 ().
+    """
 
     def by_python() -> tuple[tf.Tensor, tf.Tensor]:
-        inputs = [index, *([record["payload"]] if "payload" in record else [])]
-
         def function(index: np.ndarray, payload: Any = None) -> tuple[np.ndarray, np.int64]:
             shown, image = read(int(index), payload)
-            return np.asarray(_reduced(image, min_pixels)), np.int64(shown)
+            return np.asarray(image), np.int64(shown)
 
+        inputs = [record[key] for key in ("index", "payload") if key in record]
         image, shown = python_function(function, inputs, [tf.uint8, tf.int64])
-        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(shown, ())
-
-    def natively(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-        return _native.decode(source.encoded(record), min_pixels)
+        return tf.ensure_shape(image, shape), tf.ensure_shape(shown, ())
 
     if not source.is_encoded:
         return by_python()
     if source.is_native:
-        is_made, image = natively(record)
-        return made_natively(image, is_made), index
-    nothing = tf.constant(False), tf.zeros((0, 0, 3), tf.uint8)
-    is_made, image = attempt(natively, dict(record), nothing)
-    return tf.cond(is_made, lambda: (image, index), by_python)
+        is_made, image = natively(source.encoded(record))
+        return _seen(image, is_made), record["index"]
+    nothing = tf.constant(False), tf.zeros([side or 0 for side in shape], tf.uint8)
+    is_made, image = attempt(lambda given: natively(source.encoded(given)), dict(record), nothing)
+    return tf.cond(is_made, lambda: (image, record["index"]), by_python)
 
 
-def made_natively(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
+def _seen(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
     """Gives what was decoded of a record, which was seen to be decoded when it was written."""
     fault = (
         "Expected images of no more than --max_pixels in the records. Received: a larger one. "

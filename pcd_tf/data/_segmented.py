@@ -15,10 +15,8 @@ from pcd_tf.data import IGNORED, _native
 from pcd_tf.data._files import FileSource
 from pcd_tf.data._headers import check_images, check_size, in_threads, open_image, size_of
 from pcd_tf.data._order import Record
-from pcd_tf.data._pixels import made_natively
-from pcd_tf.data._python_function import python_function
+from pcd_tf.data._pixels import made
 from pcd_tf.data._source import Source
-from pcd_tf.data._stream import attempt
 from pcd_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -86,26 +84,15 @@ class Segmented:
         if "map" in record:
             record["payload"] = record.pop("map")
 
-        def by_python() -> tf.Tensor:
-            def ids(index: np.ndarray, payload: Any = None) -> npt.NDArray[np.uint8]:
-                return self.semantic_map(int(index), payload)
-
-            inputs = [record[key] for key in ("index", "payload") if key in record]
-            return tf.ensure_shape(python_function(ids, inputs, tf.uint8), (None, None))
-
-        def natively(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-            is_decoded, ids = _native.decode_ids(self.maps.encoded(record))
+        def natively(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            is_decoded, ids = _native.decode_ids(encoded)
             is_known = tf.reduce_all((ids < len(self.class_names)) | (ids == IGNORED))
             return is_decoded & is_known, ids
 
-        if not self.maps.is_encoded:
-            return by_python()
-        if self.maps.is_native:
-            is_made, ids = natively(record)
-            return made_natively(ids, is_made)
-        nothing = tf.constant(False), tf.zeros((0, 0), tf.uint8)
-        is_made, ids = attempt(natively, record, nothing)
-        return tf.cond(is_made, lambda: ids, by_python)
+        def read(index: int, payload: Any) -> tuple[int, Image.Image]:
+            return index, self._checked_map(index, payload)
+
+        return made(self.maps, record, natively, read, (None, None))[0]
 
     def check(self, *, to_learn: bool) -> None:
         """Looks at what can be told of the maps before any is learnt from.

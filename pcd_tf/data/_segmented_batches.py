@@ -51,12 +51,14 @@ def segmented_batches(
         image, classes, shrunk = _pair(source, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         box, filled = _window(tf.shape(image)[:2], image_size, numbers[:3])
-        both = _cut(image, box, filled), _cut_classes(classes, shrunk * box, filled)
-        flips = numbers[3] < FLIP
-        image, classes = (
-            tf.cond(flips, lambda x=x: tf.reverse(x, [1]), lambda x=x: x) for x in both
+        images = resize(_part(image, box)[None], filled)
+        classes = resize_classes(_part(classes, shrunk * box), filled)
+        images, classes = tf.cond(
+            numbers[3] < FLIP,
+            lambda: (tf.reverse(images, [2]), tf.reverse(classes, [1])),
+            lambda: (images, classes),
         )
-        return _filled(image, classes, image_size)
+        return _padded(images, classes, image_size)
 
     records = source.images.shuffled(seed, start_step * global_batch_size)
     return batches(records, example, global_batch_size, drop_remainder=True)
@@ -75,9 +77,9 @@ def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -
         image, classes, _ = _pair(source, record, min_pixels=None)
         original = tf.shape(classes)
         size = fitted(original, image_size)
-        whole = tf.concat([[0, 0], original], axis=0)
+        images, classes = resize(image[None], size), resize_classes(classes, size)
         return {
-            **_filled(_cut(image, whole, size), _cut_classes(classes, whole, size), image_size),
+            **_padded(images, classes, image_size),
             "index": record["index"],
             "size": size,
             "original": original,
@@ -141,22 +143,19 @@ def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Te
     scale = SCALES[0] + (SCALES[1] - SCALES[0]) * numbers[0]
     enlarged = scale * image_size / tf.reduce_max(size)
     sides = tf.minimum(tf.maximum(tf.round(image_size / enlarged), 1), size)
-    filled = tf.clip_by_value(tf.round(sides * enlarged), 1, image_size)
+    whole = tf.maximum(tf.round(size * enlarged), 1)
+    filled = tf.where(sides < size, float(image_size), tf.minimum(whole, image_size))
     start = tf.floor(numbers[1:3] * (size - sides + 1))
     box = tf.concat([start, start + sides], axis=0)
     return tf.cast(box, tf.int32), tf.cast(filled, tf.int32)
 
 
-def _cut(image: tf.Tensor, box: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    return resize(image[None, box[0] : box[2], box[1] : box[3]], size)[0]
+def _part(whole: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    return whole[box[0] : box[2], box[1] : box[3]]
 
 
-def _cut_classes(classes: tf.Tensor, box: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    return resize_classes(classes[box[0] : box[2], box[1] : box[3]], size)
-
-
-def _filled(image: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
+def _padded(images: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
     return {
-        "images": padded(image[None], image_size)[0],
+        "images": padded(images, image_size)[0],
         "maps": padded(classes[None, ..., None], image_size, IGNORED)[0, ..., 0],
     }

@@ -156,7 +156,7 @@ class _Annotations(Sequence[Annotation]):
         return self._drawn(index)
 
     def _draw(self, index: int) -> Annotation:
-        example = self._world.example(index)
+        example = self._world.recent(index)
         labels, masks = example["labels"], example["instance_masks"]
         encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))  # (H,W,n)
         return Annotation(

@@ -1,4 +1,4 @@
-"""`--dataset=voc`: the layout of PASCAL VOC, with an XML file an image."""
+"""`--dataset=voc`: the layout of PASCAL VOC, with an XML file or a class map an image."""
 
 import math
 import os
@@ -63,27 +63,16 @@ def build_annotated(
     )
 
 
-def build_segmented(*, data_dir: str | None, split: str, **_: object) -> Segmented:
-    """Opens a split of a directory such as VOCdevkit/VOC2012.
+def build_segmented(
+    *, data_dir: str | os.PathLike[str] | None = None, split: str, **_: object
+) -> Segmented:
+    """Opens JPEGImages, SegmentationClass and ImageSets/Segmentation, as PASCAL VOC has them.
 
     Raises:
         UserError: when there is no list of that split; names those that there are; when an image or
             a map of the list is missing.
     """
-    if data_dir is None:
-        raise UserError("Expected data_dir, a directory of VOC's layout. Received: None.")
-    root = Path(data_dir).expanduser()
-    lists = root / "ImageSets" / "Segmentation"
-    file = lists / f"{split}.txt"
-    if not files.is_file(file):
-        there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
-        raise UserError(
-            f"Expected the list of the split, {file}. Received: no such file. "
-            f"Splits there: {there}."
-        )
-    stems = [
-        outside.relative(stem, file) for line in files.read_lines(file) for stem in line.split()
-    ]
+    root, stems = _listed(data_dir, "Segmentation", split)
     name = f"{root} {split}"
     return Segmented(
         FileSource(name, root / "JPEGImages", [f"{stem}.jpg" for stem in stems]),
@@ -107,7 +96,8 @@ def _listed(
             f"Expected the list of the images of split {split!r} in {file}. Received: no such file;"
             f" there are {known}. Is {root} the directory with ImageSets in it?"
         )
-    names = [line.split()[0] for line in files.read_lines(file) if line]
+    lines = [line.split() for line in files.read_lines(file)]
+    names = [os.fspath(outside.relative(line[0], file)) for line in lines if line]
     if not names:
         raise UserError(f"Expected images in {file}. Received: none.")
     return root, names

@@ -176,15 +176,16 @@ def test_a_resumed_stream_goes_on_where_it_was():
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_boxes_lie_on_a_jpeg_that_is_decoded_smaller(tmp_path):
-    """At one half, a quarter and an eighth, of sides that none of them divides."""
+@pytest.mark.parametrize(("name", "mode"), [("0.jpg", "RGB"), ("0.png", "RGBA")])
+def test_boxes_lie_on_an_image_that_is_decoded_smaller(tmp_path, name, mode):
+    """By 2, 4 and 8 in the graph, by 3 and 7 in Python; none of them divides the sides."""
     written = content()
-    written["images"] = [written["images"][0] | {"file_name": "0.jpg", "height": 757, "width": 999}]
+    written["images"] = [written["images"][0] | {"file_name": name, "height": 757, "width": 999}]
     written["annotations"] = [written["annotations"][0] | {"bbox": [301, 203, 450, 301]}]
     source = data.build_annotated("coco_json", data_dir=write(tmp_path, written), split="val")
     pixels = np.zeros((757, 999, 3), np.uint8)
     pixels[203:504, 301:751] = (0, 255, 0)
-    Image.fromarray(pixels).save(tmp_path / "0.jpg", quality=95, subsampling=0)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / name, quality=95, subsampling=0)
     for size in (400, 200, 100):
         stream = annotated_batches(
             source, Augmentation(), image_size=size, global_batch_size=4, seed=0

@@ -131,6 +131,19 @@ def test_every_record_is_within_reach_by_its_number(data_dir):
     assert len(source.coco()["annotations"]) == sum(range(NUM_PICTURES))  # scored is all
 
 
+def test_a_batch_has_the_objects_of_its_images(data_dir):
+    stream = data.annotated_batches(
+        build(data_dir), data.NO_AUGMENTATION, image_size=20, global_batch_size=7, seed=0
+    )
+    (batch,) = stream.take(1).as_numpy_iterator()
+    numbers = batch["images"][:, 0, 0, 0] // 10
+    assert sorted(numbers) == list(range(NUM_PICTURES))
+    for number, boxes, labels in zip(numbers, batch["boxes"], batch["labels"], strict=True):
+        count = 0 if number == 2 else number - (number > 3)  # crowds; one is thin
+        assert labels.tolist() == [1] * count + [-1] * (100 - count)
+        np.testing.assert_allclose(boxes[:count], [[2, 4, 12, 16]] * count, rtol=1e-6)
+
+
 def test_part_of_a_split_is_numbered_from_0(data_dir):
     whole, part = build(data_dir), build(data_dir, split="train[2:5]")
     assert part.num_examples == 3

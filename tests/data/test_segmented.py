@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pcd_tf import data, errors
-from pcd_tf.data import _segmented, png_maps
+from pcd_tf.data import _native, _segmented, png_maps
 from pcd_tf.errors import UserError
 
 
@@ -85,9 +85,9 @@ class Numbered(data.Source):
 
     is_encoded = True
 
-    def __init__(self, count=5, *, map_kind=None, **maps):
-        super().__init__("numbered", count)
-        self.map_kind, self.maps = map_kind, maps
+    def __init__(self, map_kind="L"):
+        super().__init__("numbered", 5)
+        self.map_kind = map_kind
 
     def image_name(self, index):
         return f"image {index}"
@@ -109,18 +109,18 @@ class Numbered(data.Source):
 
 
 def png(ids, kind):
-    """Encodes ids as a PNG: L, greyscale; P, with a palette; RGB, as colours."""
+    """Encodes ids as a PNG: L, greyscale; P, with a palette; P4, of 4 bits; RGB, as colours."""
     image = Image.fromarray(ids)
-    if kind == "P":
+    if kind.startswith("P"):
         image.putpalette(bytes(range(255, -1, -1)) * 3)
+    options = {"P4": {"bits": 4}, "P transparent": {"transparency": 1}}
     file = io.BytesIO()
-    (image.convert("RGB") if kind == "RGB" else image).save(file, "PNG")
+    (image.convert("RGB") if kind == "RGB" else image).save(file, "PNG", **options.get(kind, {}))
     return file.getvalue()
 
 
 def numbered(map_kind="L", class_names="abc"):
-    images = Numbered(map_kind=map_kind)
-    return data.Segmented(images, Numbered(), class_names)
+    return data.Segmented(Numbered(map_kind), Numbered(), class_names)
 
 
 def first_batch(whole, **settings):
@@ -139,14 +139,10 @@ def test_the_order_of_an_epoch_is_that_of_every_source():
     assert shown == [record["index"].numpy() for record in records]
 
 
-@pytest.mark.parametrize("kind", ["L", "P"])
-def test_maps_come_as_bytes_in_a_record_too(kind):
-    batch = first_batch(numbered(kind), image_size=64)
-    assert set(np.unique(batch["maps"])) <= {0, 1, 2, 255}
-    assert {0, 1, 2} <= set(np.unique(batch["maps"]))
-
-
-def test_only_greyscale_maps_are_read_without_python(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "is_native"), [("L", True), ("P", True), ("P transparent", False), ("P4", False)]
+)
+def test_common_maps_are_read_without_python(monkeypatch, kind, is_native):
     called = []
     read_ids = _segmented.read_ids
 
@@ -155,10 +151,9 @@ def test_only_greyscale_maps_are_read_without_python(monkeypatch):
         return read_ids(*args, **settings)
 
     monkeypatch.setattr(_segmented, "read_ids", counted)
-    first_batch(numbered("L"))
-    assert not called
-    first_batch(numbered("P"))
-    assert called
+    batch = first_batch(numbered(kind), image_size=64)
+    assert {0, 1, 2} <= set(np.unique(batch["maps"])) <= {0, 1, 2, 255}
+    assert bool(called) != is_native
 
 
 @pytest.mark.parametrize(
@@ -204,13 +199,15 @@ def test_an_image_and_its_map_are_cut_alike(tmp_path, size, name, kind, axis):
     )
     stream = data.segmented_batches(whole, image_size=32, global_batch_size=16, seed=0)
     batch = next(stream.as_numpy_iterator())
-    steps = []
+    steps, ratio = [], max(size) / min(size)
     for image, classes in zip(batch["images"], batch["maps"], strict=True):
         inside = classes != 255
         assert (image[~inside] == 0).all()
         rows, columns = inside.any(axis=1).sum(), inside.any(axis=0).sum()
         filled = classes[:rows, :columns].astype(float)
         assert inside[:rows, :columns].all()
+        longer = max(rows, columns)
+        assert longer == 32 or longer / min(rows, columns) == pytest.approx(ratio, rel=0.1)
         pixel = np.abs(np.diff(filled, axis=axis)).mean()  # grey levels of one pixel
         difference = image[:rows, :columns, 0] - filled
         assert abs(difference.mean()) < 0.25 * pixel
@@ -404,7 +401,7 @@ def test_an_empty_split_is_refused(folder):
 def test_vocs_layout_lists_its_splits(tmp_path):
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
-    with pytest.raises(UserError, match="Splits there: val"):
+    with pytest.raises(UserError, match="no such file; there are val"):
         data.build_segmented("voc", data_dir=str(tmp_path), split="train")
     for name, kind in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (tmp_path / name).mkdir()
@@ -427,3 +424,8 @@ def test_the_synthetic_world_has_a_class_at_every_pixel():
 def test_real_class_maps(shared_images):
     real = data.build_segmented("png_maps", data_dir=str(shared_images / "voc_mini"), split="test")
     assert (real.num_examples, len(real.class_names)) == (277, 21)
+    for index in range(0, 277, 40):
+        encoded = real.maps.encoded({"index": tf.constant(index)})
+        is_decoded, ids = _native.decode_ids(encoded)
+        assert is_decoded
+        np.testing.assert_array_equal(ids, real.semantic_map(index))

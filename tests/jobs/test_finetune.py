@@ -144,7 +144,8 @@ def test_a_detector_is_trained_scored_drawn_and_exported(tmp_path, boxes, studen
     found = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert {result["category_id"] for result in found} <= {7}
     assert (tmp_path / "run" / "saved_model" / "saved_model.pb").is_file()
-    assert (tmp_path / "run" / "pictures" / "predictions.png").is_file()
+    for picture in ("batch.png", "predictions.png"):
+        assert (tmp_path / "run" / "pictures" / picture).is_file()
 
 
 def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
@@ -206,7 +207,7 @@ def test_a_comparison_treats_all_alike_and_keeps_what_is_finished(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, voc"),
+        ({"dataset": "coco_json"}, "dataset: fcn takes png_maps, synthetic, tfrecord, voc"),
         ({"data_dir": None}, "data_dir: dataset=png_maps needs it"),
         ({"init": "random", "freeze": "P2"}, "freeze: a random backbone has nothing worth keeping"),
         ({"init": "random", "batch_norm": "frozen"}, "batch_norm: a random backbone has no"),
