@@ -98,9 +98,9 @@ class Images:
     def _of_run(self, count: int) -> Iterable[Image.Image]:
         if self.source is None:
             return
-        indices = self.source.examples_to_show(count)
-        for index, payload in zip(indices, self.source.payloads(indices), strict=True):
-            yield self.source.read(index, payload)[1]
+        records = self.source.chosen(self.source.examples_to_show(count))
+        for record in records.as_numpy_iterator():
+            yield self.source.read(int(record["index"]), record.get("payload"))[1]
 
 
 def _photograph() -> Image.Image:

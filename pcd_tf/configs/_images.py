@@ -41,9 +41,8 @@ class ImagesConfig(Settings):
     )
     max_pixels: int = setting(
         data.MAX_PIXELS,
-        help="Most pixels of an image; a baseline JPEG may have four times as many, and is then "
-        "decoded smaller. Larger ones are unreadable: a small file can hold a picture that fills "
-        "the memory. The default is Pillow's limit, which takes 2 GiB.",
+        help="Most pixels of an image. Larger ones are unreadable: a small file can hold a picture "
+        "that fills the memory. The default is Pillow's limit, which takes 2 GiB.",
         group="data",
         source="[ours]",
         unit="pixels",

@@ -1,20 +1,28 @@
 """Image files and image bytes of every kind -> upright RGB, 8 bits a channel."""
 
+import contextlib
 import io
 import math
 import os
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from pcd_tf import files
-from pcd_tf.data._memory import MAX_PIXELS, Room
 from pcd_tf.errors import UserError
+
+# Pillow's own limit. At 12 bytes a pixel, which three copies of 4 bytes take while a picture is
+# converted, it is 2 GiB.
+MAX_PIXELS = 2**31 // 12
+# An image of more pixels is decoded alone, so that threads do not need as much memory each.
+LARGE = 2**24
 
 # Only these are tried, whatever a file is called: Pillow gives some others to outside programs.
 FORMATS = tuple(
@@ -31,7 +39,7 @@ SUFFIXES = frozenset(
     if file_format in (*FORMATS, "MPO") and suffix != ".pfm"
 )
 
-_DAMAGED = (
+DAMAGED = (
     Image.DecompressionBombError,
     EOFError,
     IndexError,
@@ -47,18 +55,8 @@ _DAMAGED = (
 # In blocks of more than 32 MiB, glibc's largest mmap threshold, a large picture's memory goes back
 # to the system at once; of Pillow's own of 16 MiB threads keep up to a gigabyte (tried).
 Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
-room = Room(MAX_PIXELS)  # of pixels, for what threads decode at once
+_large_ones_turn = threading.Lock()
 _EIGHT_BITS = [(value + 128) // 257 for value in range(65536)]  # of 16: 65535 becomes 255
-_ORIENTATION = 0x0112  # the EXIF tag; its value 1 is upright
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class DecodeError(UserError):
@@ -93,9 +91,7 @@ def decode(
     converted (embedded colour profiles are not applied), 16 bits are scaled to 8, EXIF rotation is
     undone, and an animation gives its first frame. A truncated file is an error.
 
-    Threads decode side by side as many images as have together MAX_PIXELS; a larger one goes alone.
-    An image may have as many as `set_max_pixels` says, a baseline JPEG four times as many: it is
-    then decoded smaller.
+    Threads decode side by side; an image of more than LARGE pixels takes its turn.
 
     Args:
         encoded: a path, or the bytes of a file.
@@ -114,16 +110,35 @@ def decode(
     Example:
         pixels = np.asarray(decode("photo.jpg"))
     """
-    try:
-        if isinstance(encoded, bytes):
-            name = name or f"{len(encoded)} bytes"
-            return _decoded(io.BytesIO(encoded), min_pixels)
-        path, name = Path(encoded), name or str(encoded)
-        return files.patiently(lambda: _decoded_file(path, min_pixels), path, root)
-    except UserError:
-        raise
-    except _DAMAGED as error:
-        raise DecodeError(f"Cannot decode {name}: {type(error).__name__}: {error}") from error
+    with _named(encoded, name):
+        content = encoded
+        if not isinstance(content, bytes):
+            path = Path(content)
+            content = files.patiently(lambda: _content(path), path, root)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _decoded(image, min_pixels)
+
+
+@contextlib.contextmanager
+def open_image(
+    encoded: Path | bytes, formats: tuple[str, ...] = FORMATS, *, name: str = ""
+) -> Iterator[Image.Image]:
+    """Opens an image file, or a file's bytes; its pixels are decoded when they are asked for.
+
+    Args:
+        encoded: a path, or the bytes of a file.
+        formats: Pillow's names of those that are tried.
+        name: what to call the image in an error; default: the path.
+
+    Raises:
+        DecodeError: when the file is missing or no image, also while it is used; names it.
+    """
+    with (
+        _named(encoded, name, formats),
+        _opened(encoded) as file,
+        Image.open(file, formats=formats) as image,
+    ):
+        yield image
 
 
 def from_pixels(pixels: np.ndarray, *, name: str) -> Image.Image:
@@ -143,49 +158,53 @@ def from_pixels(pixels: np.ndarray, *, name: str) -> Image.Image:
     return _rgb(Image.fromarray(pixels))
 
 
-def _decoded_file(path: str | os.PathLike[str], min_pixels: int | None) -> Image.Image:
+@contextlib.contextmanager
+def _named(
+    encoded: bytes | str | os.PathLike[str], name: str, formats: tuple[str, ...] = FORMATS
+) -> Iterator[None]:
+    """Turns what Pillow raises on a damaged image into an error that names it."""
+    if not name:
+        name = f"{len(encoded)} bytes" if isinstance(encoded, bytes) else os.fspath(encoded)
+    try:
+        yield
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DecodeError(
+            f"Cannot decode {name}: it has more pixels than --max_pixels allows ({max_pixels()}). "
+            "If it is to be read, raise that."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"Cannot decode {name}: it is no {', '.join(formats)}.") from error
+    except DAMAGED as error:
+        raise DecodeError(f"Cannot decode {name}: {type(error).__name__}: {error}") from error
+
+
+def _opened(encoded: Path | bytes) -> BinaryIO:
+    if isinstance(encoded, bytes):
+        return io.BytesIO(encoded)
+    return files.patiently(lambda: files.opened(encoded), encoded)
+
+
+def _content(path: Path) -> bytes:
     with files.opened(path) as file:
-        return _decoded(file, min_pixels)
+        return file.read()
 
 
-def _decoded(file: BinaryIO, min_pixels: int | None) -> Image.Image:
-    image = _identified(file)
-    whole = num_pixels = image.width * image.height
-    limit = max_pixels()
+def _decoded(image: Image.Image, min_pixels: int | None) -> Image.Image:
+    num_pixels = image.width * image.height
+    if min_pixels is not None:  # for a JPEG's decoder; other formats know no such thing
+        share = min(1.0, math.sqrt(min_pixels / num_pixels))
+        width, height = (max(1, int(share * side)) for side in image.size)
+        image.draft(image.mode, (width, height))
     # A progressive JPEG takes the memory of all its pixels, however small it is decoded.
-    if _shrink_on_load(image, min_pixels, limit) and "progressive" not in image.info:
-        num_pixels //= 4
-    if num_pixels > limit:
-        raise ValueError(
-            f"expected at most {limit} pixels, four times as many in a baseline JPEG. Received: "
-            f"{whole}. If it is to be read, raise --max_pixels."
-        )
-    with room.taken(num_pixels):
+    if "progressive" not in image.info:
+        num_pixels = image.width * image.height
+    with _large_ones_turn if num_pixels > LARGE else contextlib.nullcontext():
         image.load()
-        return _upright(_rgb(image), _orientation(image))
-
-
-def _identified(file: BinaryIO) -> Image.Image:
-    """Reads the header. Image.open does as well, but refuses large JPEGs that will be shrunk."""
-    prefix = file.read(16)  # as many as Image.open
-    for name in FORMATS:
-        factory, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(prefix) is True:
-            file.seek(0)
-            return factory(file, "")
-    raise ValueError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-
-
-def _shrink_on_load(image: Image.Image, min_pixels: int | None, limit: float) -> bool:
-    """Lets the JPEG decoder skip detail; other formats know no such thing."""
-    width, height = image.size
-    least = math.inf if min_pixels is None else min_pixels
-    scale = next((s for s in (8, 4, 2) if width * height >= least * s * s), 1)
-    if width * height > limit:
-        scale = max(2, scale)
-    if scale == 1:
-        return False
-    return image.draft(image.mode, (max(1, width // scale), max(1, height // scale))) is not None
+        with contextlib.suppress(*DAMAGED):  # broken EXIF does not make a picture unreadable
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -199,15 +218,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.paste(image, mask=image)
         return white
     return image.convert("RGB")
-
-
-def _orientation(image: Image.Image, *, load: bool = True) -> int:
-    try:
-        exif = image.getexif() if load else Image.Image.getexif(image)
-        return int(exif.get(_ORIENTATION, 1))
-    except _DAMAGED:  # a broken EXIF block does not make the picture unreadable
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -1,57 +1,22 @@
 """The sizes that image files state at their heads, read before any is decoded."""
 
-import contextlib
-import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from pcd_tf import files
-from pcd_tf.data._decode import _DAMAGED, FORMATS, DecodeError, _orientation
+from pcd_tf.data._decode import DAMAGED, open_image
 from pcd_tf.errors import UserError
 
 _NUM_THREADS = 16  # they wait for the disk, not for a core
 _CHUNK = 64  # files a thread takes at once
-_FIRST_TURNED = 5  # EXIF orientations from 5 on swap height and width
+_TURNED = range(5, 9)  # EXIF orientations that swap height and width
 
 _T = TypeVar("_T")
-
-
-@contextlib.contextmanager
-def open_image(
-    encoded: Path | bytes, formats: tuple[str, ...] = FORMATS, *, name: str = ""
-) -> Iterator[Image.Image]:
-    """Opens an image file, or a file's bytes; its pixels are decoded when they are asked for.
-
-    Args:
-        encoded: a path, or the bytes of a file.
-        formats: Pillow's names of those that are tried.
-        name: what to call the image in an error; default: the path.
-
-    Raises:
-        DecodeError: when the file is missing or no image, also while it is used; names it.
-    """
-    if not name:
-        name = f"{len(encoded)} bytes" if isinstance(encoded, bytes) else str(encoded)
-    try:
-        with _opened(encoded) as file, Image.open(file, formats=formats) as image:
-            yield image
-    except UserError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DecodeError(
-            f"Cannot decode {name}: it has more pixels than --max_pixels allows. If it is to be "
-            "read, raise that."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise DecodeError(f"Cannot decode {name}: it is no {', '.join(formats)}.") from error
-    except _DAMAGED as error:
-        raise DecodeError(f"Cannot decode {name}: {type(error).__name__}: {error}") from error
 
 
 def size_of(encoded: Path | bytes, *, name: str = "") -> tuple[int, int]:
@@ -117,15 +82,13 @@ def progress(items: Iterable[_T], title: str, total: int, *, unit: str) -> Itera
     return tqdm(items, title, total, unit=unit, mininterval=interval, delay=delay)
 
 
-def _opened(encoded: Path | bytes) -> BinaryIO:
-    if isinstance(encoded, bytes):
-        return io.BytesIO(encoded)
-    return files.patiently(lambda: files.opened(encoded), encoded)
-
-
 def _stored(encoded: Path | bytes, name: str = "") -> tuple[tuple[int, int], bool]:
     """Reads height and width as they lie in the file, and whether upright swaps them."""
     with open_image(encoded, name=name) as image:
-        # A PNG's own `getexif` decodes it, to find what stands behind the pixels.
-        is_turned = image.format != "TIFF" and _orientation(image, load=False) >= _FIRST_TURNED
+        try:
+            # A PNG's own `getexif` decodes it, to find what stands behind the pixels.
+            orientation = int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
+        except DAMAGED:
+            orientation = 1
+        is_turned = image.format != "TIFF" and orientation in _TURNED
         return (image.height, image.width), is_turned  # Pillow opens a TIFF upright

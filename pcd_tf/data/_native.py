@@ -6,25 +6,25 @@ import tensorflow as tf
 
 from pcd_tf.data import _decode
 
-# Pixels of an image. Larger ones take turns, see `_decode.decode`: a progressive JPEG takes 6 bytes
-# for each of its own pixels, whatever is made of it, and each thread holds one.
+# Pixels of a JPEG, however small it is decoded: a progressive one takes 6 bytes for each, and each
+# thread holds one. Larger ones take turns, see `_decode.decode`.
 MOST_ENCODED = 2**26
-MOST_DECODED = 2**24
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NUM_CHANNELS_OF_CMYK = 4
-# Places in a JPEG. What says that it is to be turned comes first (Exif 2.32, 4.5.4 and 4.7.2), and
-# a segment has at most 64 KiB.
+_JFIF_HEAD = b"\xff\xd8\xff\xe0\x00\x10"  # a first segment of 16 bytes, JFIF's without a thumbnail
+_TABLES = b"\xff\xdb"  # the next segment is the quantisation tables
+# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but maybe behind
+# a colour profile of many segments (0.5 ms at most). Elsewhere it is looked for in the first bytes.
+_METADATA_BYTES = 2**20
 _FIRST_BYTES = 4096
-_METADATA_BYTES = 2**17
 _HAS_METADATA = r"(?s)\C*(Exif|adobe\.com/xap)\C*"
-# The tag 0x0112 as one SHORT or LONG, in both byte orders, of a value from 2 to 8, and XMP's.
+# The tag 0x0112, one number of any type from 2 to 8, in both byte orders, and XMP's.
 _IS_TURNED = (
     r"(?s)\C*("
-    r"\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08]|"
-    r"\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08]|"
-    r"\x01\x12\x00\x04\x00\x00\x00\x01\x00\x00\x00[\x02-\x08]|"
+    r"\x12\x01[\x01-\x0c]\x00\x01\x00\x00\x00[\x02-\x08]|"
+    r"\x01\x12\x00[\x01-\x0c]\x00\x00\x00\x01\x00{0,3}[\x02-\x08]|"
     r"tiff:Orientation"
     r")\C*"
 )
@@ -128,9 +128,11 @@ def _jpeg_way(encoded: tf.Tensor, min_pixels: int | None) -> tf.Tensor:
     enough = num_pixels // tf.constant(squares, tf.int64) >= least
     way = tf.reduce_sum(tf.cast(enough, tf.int32))
     is_turned = tf.cond(
-        _matches(encoded, _FIRST_BYTES, _HAS_METADATA),
-        lambda: _matches(encoded, _METADATA_BYTES, _IS_TURNED),
+        _is_plain(encoded),
         lambda: tf.constant(False),
+        lambda: tf.strings.regex_full_match(
+            tf.strings.substr(encoded, 0, _METADATA_BYTES), _IS_TURNED
+        ),
     )
     decoded = num_pixels // tf.gather(tf.constant([1, *squares], tf.int64), way)
     is_common = ~is_turned & (shape[2] != _NUM_CHANNELS_OF_CMYK) & _is_small(num_pixels, decoded)
@@ -174,11 +176,16 @@ def _num_pixels_of_png(encoded: tf.Tensor) -> tf.Tensor:
 
 def _is_small(encoded: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     most = min(MOST_ENCODED, _decode.max_pixels())
-    return (encoded <= most) & (decoded <= MOST_DECODED)
+    return (encoded <= most) & (decoded <= _decode.LARGE)
 
 
-def _matches(encoded: tf.Tensor, num_bytes: int, pattern: str) -> tf.Tensor:
-    return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, num_bytes), pattern)
+def _is_plain(jpeg: tf.Tensor) -> tf.Tensor:
+    """Tells whether nothing but JFIF's 16 bytes comes before the tables, as in most of the web."""
+    return (
+        (tf.strings.substr(jpeg, 0, len(_JFIF_HEAD)) == _JFIF_HEAD)
+        & (tf.strings.substr(jpeg, len(_JFIF_HEAD) + 14, len(_TABLES)) == _TABLES)
+        & ~tf.strings.regex_full_match(tf.strings.substr(jpeg, 0, _FIRST_BYTES), _HAS_METADATA)
+    )
 
 
 def _decoded_jpeg(encoded: tf.Tensor, scale: int) -> tf.Tensor:

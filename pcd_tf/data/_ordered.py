@@ -19,18 +19,24 @@ _ENOUGH = 4**2
 def central_square(size: tf.Tensor, image_size: int) -> tf.Tensor:
     """Chooses the largest square in the middle: height and width -> y0, x0, y1, x1, in pixels."""
     del image_size
-    return _central(size, tf.reduce_min(size))
+    side = tf.reduce_min(size)
+    start = (size - side) // 2
+    return tf.concat([start, start + side], axis=0)
 
 
 def centre_crop(size: tf.Tensor, image_size: int) -> tf.Tensor:
     """Chooses what is left when the short side is resized to 256/224 of S and the centre cut out.
 
-    As the protocols that evaluate whole images do: MoCo v3's and DINO's `Resize(256)`, then
-    `CenterCrop(224)`.
+    As the protocols that evaluate whole images do (MoCo v3's and DINO's `Resize(256)`, then
+    `CenterCrop(224)`), with torchvision's rounding, to the nearest whole pixels of the image.
     """
-    short = round(image_size * 256 / 224)
-    least = tf.reduce_min(size)
-    return _central(size, tf.maximum(1, (2 * least * image_size + short) // (2 * short)))
+    short, least = round(image_size * 256 / 224), tf.reduce_min(size)
+    resized = size * short // least
+    margin = tf.round((resized - image_size) / 2)
+    start = tf.cast(tf.round(margin * tf.cast(size / resized, margin.dtype)), tf.int32)
+    side = tf.maximum(1, (2 * least * image_size + short) // (2 * short))
+    start = tf.minimum(start, size - side)
+    return tf.concat([start, start + side], axis=0)
 
 
 def images_in_order(
@@ -98,8 +104,3 @@ def _cropped(image: tf.Tensor, image_size: int, crop: Crop) -> tf.Tensor:
     box = crop(tf.shape(image)[:2], image_size)
     square = resize(image[None, box[0] : box[2], box[1] : box[3]], (image_size, image_size))[0]
     return tf.ensure_shape(square, (image_size, image_size, 3))
-
-
-def _central(size: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
-    start = (size - side) // 2
-    return tf.concat([start, start + side], axis=0)

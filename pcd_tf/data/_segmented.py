@@ -12,8 +12,9 @@ from PIL import Image
 
 from pcd_tf import files, outside
 from pcd_tf.data import IGNORED, _native
+from pcd_tf.data._decode import open_image
 from pcd_tf.data._files import FileSource
-from pcd_tf.data._headers import check_images, check_size, in_threads, open_image, size_of
+from pcd_tf.data._headers import check_images, check_size, in_threads, size_of
 from pcd_tf.data._order import Record
 from pcd_tf.data._pixels import made
 from pcd_tf.data._source import Source

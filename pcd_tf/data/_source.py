@@ -3,8 +3,7 @@
 import abc
 import itertools
 import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,8 +48,7 @@ class Source(abc.ABC):
         self.labels = np.full(num_examples, -1) if labels is None else labels
         self.why_no_classes = why_no_classes
         self.left_out = dict(left_out or {})
-        self._unreadable: set[int] = set()
-        self._lock = threading.Lock()
+        self._unreadable: dict[int, str] = {}  # why, by index
 
     @abc.abstractmethod
     def image_name(self, index: int) -> str:
@@ -84,7 +82,7 @@ class Source(abc.ABC):
         return _order.shuffled(self.num_examples, seed, start)
 
     def chosen(self, indices: Sequence[int]) -> tf.data.Dataset:
-        """Gives the records of chosen images, without shuffling.
+        """Gives the records of chosen images, without shuffling; a stream gives them as they come.
 
         Each has a "label" as well, int64 (): the image's class, an index into `class_names`; -1
         where it is not known or an image has no single class.
@@ -120,19 +118,15 @@ class Source(abc.ABC):
         try:
             return self.open(index, payload, min_pixels=min_pixels)
         except DecodeError as error:
-            self._skip(index, error)
+            fault = str(error)
+            if self._unreadable.setdefault(index, fault) is fault:  # whichever thread came first
+                logger.warning("Skipped image %d of %s. %s", index, self.name, fault)
             return None
 
     def read(
-        self,
-        index: int,
-        payload: Any,
-        *,
-        min_pixels: int | None = None,
+        self, index: int, payload: Any, *, min_pixels: int | None = None
     ) -> tuple[int, Image.Image]:
         """Makes an image, or that of the first readable replacement, so that no position is lost.
-
-        An unreadable image is logged once, by name, and counted in `num_skipped`.
 
         Returns:
             the index of the image that was made, and the image.
@@ -140,19 +134,15 @@ class Source(abc.ABC):
         Raises:
             DecodeError: when neither the image nor any replacement can be decoded.
         """
-        first_error: DecodeError | None = None
-        for candidate, its_payload in self._candidates(index, payload):
-            if candidate in self._unreadable:
-                continue
-            try:
-                return candidate, self.open(candidate, its_payload, min_pixels=min_pixels)
-            except DecodeError as error:
-                first_error = first_error or error
-                self._skip(candidate, error)
+        for candidate, its_payload in itertools.chain([(index, payload)], self.replacements(index)):
+            if candidate not in self._unreadable:
+                image = self.open_or_skip(candidate, its_payload, min_pixels=min_pixels)
+                if image is not None:
+                    return candidate, image
         raise DecodeError(
             f"Expected an image that can be decoded among the {self.num_examples} of {self.name}. "
             f"Received: {self.num_skipped} unreadable ones and none to take their place. "
-            f"{first_error or 'The log names them'}"
+            f"{self._unreadable[index]}"
         )
 
     def check(self, global_batch_size: int) -> None:
@@ -170,16 +160,6 @@ class Source(abc.ABC):
             )
         (record,) = self.chosen([0]).as_numpy_iterator()
         self.read(0, record.get("payload"))
-
-    def _candidates(self, index: int, payload: Any) -> Iterator[tuple[int, Any]]:
-        return itertools.chain([(index, payload)], self.replacements(index))
-
-    def _skip(self, index: int, error: DecodeError) -> None:
-        with self._lock:
-            if index in self._unreadable:
-                return
-            self._unreadable.add(index)
-        logger.warning("Skipped image %d of %s. %s", index, self.name, error)
 
 
 def noted(*sources: Source | None) -> str:

@@ -105,7 +105,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return _FOLDER
     if not is_file:
         return "links that lead nowhere" if entry.is_symlink() else "pipes and devices"
-    suffix = Path(entry.name).suffix.lower()
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path takes twice the time
     if suffix in SUFFIXES:
         return _IMAGE
     return suffix if _SUFFIX.fullmatch(suffix) else "without a known suffix"

@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class FolderSource(FileSource):
 def _top(image: str) -> str:
     """Returns the first folder of a path; nothing where the file itself lies at the top."""
     folder, separator, _ = image.partition(os.sep)
-    return folder if separator else ""
+    return sys.intern(folder) if separator else ""  # one text for all images of a folder
 
 
 def _why_no_classes(folders: Sequence[str], strays: Sequence[str]) -> str:

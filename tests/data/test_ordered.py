@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from pcd_tf.data import centre_crop, images_in_order, plain_images
@@ -41,12 +42,46 @@ def test_every_image_comes_once_in_order_as_plain_images_makes_it(folder: Path):
     np.testing.assert_array_equal(joined["images"][readable], expected)
 
 
-def test_images_can_be_cropped_as_the_protocols_do(folder: Path):
-    source = FolderSource(folder)
-    batch = collected(source, crop=centre_crop)[0]
-    for index in (0, 1):
-        expected = centre_crop(source.open(index, index), 16)
-        np.testing.assert_array_equal(batch["images"][index], expected)
+def protocol(image: Image.Image, image_size: int) -> np.ndarray:
+    """Resize(256) and CenterCrop(224) of torchvision, or their like for another size."""
+    short = round(image_size * 256 / 224)
+    width, height = (int(short * side / min(image.size)) for side in image.size)
+    left, top = (round((side - image_size) / 2) for side in (width, height))
+    whole = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(whole.crop((left, top, left + image_size, top + image_size)))
+
+
+@pytest.mark.parametrize("image_size", [224, 96, 32])
+@pytest.mark.parametrize("size", [(500, 375), (375, 501), (256, 256), (1200, 301)])
+def test_centre_crop_is_resize_256_and_center_crop_224(tmp_path, size, image_size: int):
+    """The square is one of whole pixels, so it lies half a pixel aside at most."""
+    rng = np.random.default_rng(0)
+    cell = min(size) // 8
+    noise = rng.integers(0, 256, (size[1] // cell + 2, size[0] // cell + 2, 3), np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    image.save(tmp_path / "a.png")
+    stream = images_in_order(
+        FolderSource(tmp_path), image_size=image_size, batch_size=1, crop=centre_crop
+    )
+    received = next(stream.as_numpy_iterator())["images"][0]
+    expected = protocol(image, image_size)
+    assert received.shape == expected.shape
+    assert np.abs(received.astype(int) - expected).mean() < 4  # levels of 256
+
+
+@pytest.mark.parametrize("image_size", [224, 32])
+@pytest.mark.parametrize(
+    "size", [(375, 500), (500, 375), (256, 256), (31, 40), (640, 90), (1, 60_000), (2, 3), (1, 1)]
+)
+def test_centre_crop_is_the_square_of_the_protocol(size: tuple[int, int], image_size: int):
+    short = round(image_size * 256 / 224)
+    box = centre_crop(tf.constant(size), image_size).numpy().reshape(2, 2)
+    for side, start, stop in zip(size, *box, strict=True):
+        assert 0 <= start < stop <= side
+        assert stop - start == max(1, round(min(size) * image_size / short))
+        resized = side * short // min(size)
+        margin = round((resized - image_size) / 2)
+        assert abs(start - margin * side / resized) <= 0.51
 
 
 def test_nothing_stands_in_for_an_image_that_cannot_be_decoded(folder: Path, caplog):

@@ -5,12 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow as tf
-
-from pcd_tf import data
-from pcd_tf.data import _decode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,15 +61,3 @@ def test_there_is_no_other_way_for_a_stream_to_call_python():
     calls = re.compile(r"\b(numpy_function|py_function|from_generator)\(")
     files = [file for file in (ROOT / "pcd_tf").rglob("*.py") if calls.search(file.read_text())]
     assert [file.name for file in files] == ["_python_function.py"]
-
-
-def test_what_an_image_takes_is_held_until_the_function_is_done():
-    def read(number):
-        with _decode.room.taken(_decode.room.size):
-            pass
-        return np.int64(_decode.room._free)
-
-    numbers = tf.data.Dataset.range(1)
-    numbers = numbers.map(lambda x: data.python_function(read, [x], tf.int64))
-    assert list(numbers.as_numpy_iterator()) == [0]
-    assert _decode.room._free == _decode.room.size

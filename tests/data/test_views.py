@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pcd_tf import data
+from pcd_tf import data, files
 from pcd_tf.data import BYOL, MOCO_V3, Recipe, plain_images, two_views
 from pcd_tf.data.folder import FolderSource
 from pcd_tf.data.synthetic import SyntheticSource
@@ -152,27 +152,6 @@ def test_plain_images_are_central_squares(tmp_path: Path):
     np.testing.assert_allclose(images[0, 2:-2, 10, 1], (10 + 60 * centres - 0.5)[2:-2], atol=0.75)
 
 
-@pytest.mark.parametrize("image_size", [224, 96, 32])
-@pytest.mark.parametrize("size", [(500, 375), (375, 501), (256, 256), (40, 31), (90, 640)])
-def test_centre_crop_is_resize_256_and_center_crop_224(size: tuple[int, int], image_size: int):
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    image = Image.fromarray(pixels)
-    short = {224: 256, 96: 110, 32: 37}[image_size]
-    # torchvision: the long side is cut to whole pixels, the margin rounded.
-    width, height = (int(short * side / min(size)) for side in size)
-    left, top = (round((side - image_size) / 2) for side in (width, height))
-    whole = image.resize((width, height), Image.Resampling.BILINEAR)
-    expected = np.asarray(whole.crop((left, top, left + image_size, top + image_size)))
-    received = data.centre_crop(image, image_size)
-    assert received.shape == expected.shape
-    # Pillow rounds between its two passes, so a level may differ.
-    assert np.abs(received.astype(int) - expected.astype(int)).max() <= 1
-
-
-def test_centre_crop_of_a_line_of_pixels_needs_no_memory_for_all_of_it():
-    assert data.centre_crop(Image.new("RGB", (60_000, 1)), 224).shape == (224, 224, 3)
-
-
 def test_names_and_build():
     assert data.names() == ("folder", "synthetic", "tfds")
     assert data.build("synthetic", seed=3).num_examples == 5000
@@ -180,16 +159,70 @@ def test_names_and_build():
         data.build("foldr")
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["eager", "tf.data"])
-def test_records_come_in_the_same_order_eager_and_inside_tf_data(inside: bool):
-    source = small_source()
-    if inside:
-        stream = tf.data.Dataset.range(2).flat_map(lambda epoch: source.records(5, epoch))
-        order = [int(record["index"]) for record in stream]
-    else:
-        order = [int(record["index"]) for epoch in range(2) for record in source.records(5, epoch)]
-    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
-    expected = np.concatenate(
-        [np.random.default_rng([5, epoch]).permutation(10) for epoch in range(2)]
-    )
-    assert order == expected.tolist()
+# What happens on the way to the pixels
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Ten images: common, rare, broken, very wide or high, and of a name that is no UTF-8."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    pictures = [Image.fromarray(small_source().example(i)["image"]) for i in range(10)]
+    pictures[0].save(folder / "0.jpg")
+    pictures[1].save(folder / "1.png")
+    pictures[2].convert("CMYK").save(folder / "2.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures[3].save(folder / "3.jpg", exif=exif)
+    pictures[4].save(folder / "4.webp")
+    pictures[5].convert("RGBA").save(folder / "5.png")
+    pictures[6].resize((3000, 1)).save(folder / "6.jpg")
+    pictures[7].resize((1, 3000)).save(folder / "7.png")
+    (folder / "8.jpg").write_bytes((folder / "0.jpg").read_bytes()[:300])
+    pictures[9].save(folder / "9.jpg")
+    (folder / "9.jpg").rename(folder / b"9caf\xe9.jpg".decode(errors="surrogateescape"))
+    return folder
+
+
+def test_common_rare_and_broken_files_make_one_stream(mixed: Path, caplog):
+    source = FolderSource(mixed)
+    batch = batches(source, 2, batch=10, size=8)[1]
+    assert sorted(batch["index"]) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 9]  # 9 stands in for 8
+    assert source.num_skipped == 1
+    (line,) = [record.message for record in caplog.records]  # once in two epochs
+    assert "8.jpg" in line
+    assert np.all(batch["images"].std(axis=(1, 2, 3, 4)) > 1)
+
+
+@pytest.mark.parametrize("num_threads", [1, 8])
+def test_the_numbers_do_not_depend_on_the_threads(mixed: Path, num_threads: int, monkeypatch):
+    expected = batches(FolderSource(mixed), 4, batch=3, size=8)
+    monkeypatch.setattr(tf.data, "AUTOTUNE", num_threads)
+    received = batches(FolderSource(mixed), 4, batch=3, size=8)
+    assert all(same(a, b) for a, b in zip(expected, received, strict=True))
+
+
+def test_a_view_of_a_rare_file_is_that_of_a_common_one(tmp_path: Path):
+    """Only who decodes differs, not what is drawn."""
+    pixels = small_source().example(0)["image"]
+    for kind, mode in (("common", "RGB"), ("rare", "RGBA")):
+        (tmp_path / kind).mkdir()
+        for i in range(4):
+            Image.fromarray(pixels).convert(mode).save(tmp_path / kind / f"{i}.png")
+    common, rare = (batches(FolderSource(tmp_path / kind), 1)[0] for kind in ("common", "rare"))
+    assert same(common, rare)
+
+
+def test_a_disk_that_is_away_is_waited_for(mixed: Path, monkeypatch):
+    expected = batches(FolderSource(mixed), 1, batch=10, size=8)
+    source = FolderSource(mixed)
+    stream = two_views(source, BYOL, image_size=8, global_batch_size=10, seed=0)
+    away = mixed.rename(mixed.parent / "away")
+
+    def wait(pause: float) -> None:
+        if away.exists():
+            away.rename(mixed)
+
+    monkeypatch.setattr(files.ending, "wait", wait)
+    assert same(next(stream.as_numpy_iterator()), expected[0])
+    assert source.num_skipped == 1

@@ -208,5 +208,6 @@ def test_pooled_features_are_the_means_of_the_maps_of_readable_labelled_images(t
 
     features = probes.pooled(network, source, image_size=32, batch_size=3)
     assert features.labels.tolist() == [0, 0, 1, 1]
-    images = np.stack([data.centre_crop(source.open(i, i), 32) for i in range(4)])
+    batches = data.images_in_order(source, image_size=32, batch_size=5, crop=data.centre_crop)
+    images = next(batches.as_numpy_iterator())["images"][:4]
     np.testing.assert_allclose(features.vectors, images.mean(axis=(1, 2)), rtol=1e-4)
