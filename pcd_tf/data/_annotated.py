@@ -189,7 +189,7 @@ class Annotated:
         "num_empty_images", without any object; "num_beyond_max", objects that are not learned from
         because their image has more than MAX_OBJECTS.
         """
-        given, boxes, kept, _, crowd, image = self._together
+        given, boxes, kept, _, crowd, image = self._together()
         clipped = kept & (abs(boxes - given) > TOLERANCE).any(axis=1)
         num_kept, num_learned = (
             np.bincount(image[chosen], minlength=self.num_examples)
@@ -216,7 +216,7 @@ class Annotated:
     @functools.cached_property
     def learned(self) -> Learned:
         """What is learned from; of an image with more than MAX_OBJECTS the largest."""
-        _, boxes, kept, labels, crowd, image = self._together
+        _, boxes, kept, labels, crowd, image = self._together()
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         order = np.lexsort((-areas, image))  # by image; of equals, the first stays first
         order = order[(kept & ~crowd)[order]]
@@ -228,7 +228,6 @@ class Annotated:
             np.searchsorted(image[order], np.arange(self.num_examples + 1)),
         )
 
-    @functools.cached_property
     def _together(self) -> tuple[np.ndarray, ...]:
         """All n objects, one image after another.
 

@@ -171,20 +171,21 @@ def _image(
     size, annotated = tf.shape(image)[:2], sizes[record["index"]]
     factor = _rounded(tf.reduce_max(annotated), 1, tf.reduce_max(size))
 
-    def refuse(index: np.ndarray) -> np.ndarray:
+    def refused(index: np.ndarray) -> np.ndarray:
         source.check_size(int(index))
-        raise DecodeError(f"Expected {source.image_name(int(index))} to stay as it was annotated.")
+        raise DecodeError(
+            f"Expected {source.image_name(int(index))} of {source.name} in the size that is "
+            "annotated. Received: another. Was it exchanged meanwhile? Start again."
+        )
 
     if source.images.is_native:  # seen when it was written
         return image, factor
-    is_annotated = tf.reduce_all(size == -(-annotated // factor))
-    return tf.cond(
-        is_annotated,
+    image = tf.cond(
+        tf.reduce_all(size == -(-annotated // factor)),
         lambda: image,
-        lambda: tf.ensure_shape(
-            python_function(refuse, [record["index"]], tf.uint8), (None, None, 3)
-        ),
-    ), factor
+        lambda: python_function(refused, [record["index"]], tf.uint8),
+    )
+    return tf.ensure_shape(image, (None, None, 3)), factor
 
 
 def _placed(
@@ -205,13 +206,14 @@ def _placed(
     longer = tf.round((smallest + (largest - smallest) * numbers[0]) * image_size)
     scaled = fitted(size, tf.maximum(1, tf.cast(longer, tf.int32)))
     shown = tf.minimum(scaled, image_size)
-    window = tf.maximum(1, _rounded(size, shown, scaled))
+    window = _rounded(size, shown, scaled)
     start = tf.cast(numbers[1:] * tf.cast(size - window + 1, tf.float32), tf.int32)
     return start, window, shown
 
 
 def _rounded(number: tf.Tensor, factor: tf.Tensor | int, divisor: tf.Tensor) -> tf.Tensor:
-    return (2 * number * factor + divisor) // (2 * divisor)
+    """Rounds number * factor / divisor, 1 at least; all are integers."""
+    return tf.maximum(1, (2 * number * factor + divisor) // (2 * divisor))
 
 
 def _xyxy(size: tf.Tensor) -> tf.Tensor:

@@ -136,6 +136,8 @@ def test_without_augmentation_a_batch_is_what_evaluation_sees():
     np.testing.assert_allclose(batch["boxes"][rows, 0], expected, rtol=1e-6)
     back = data.boxes_in_image(batch["boxes"][rows], whole["size"], SIZE)
     np.testing.assert_allclose(back[0, 0], [3, 5, 40, 50], rtol=1e-6)
+    end = data.boxes_in_image(np.array([[[0, 0, 48, 19]]], np.float32), whole["size"][1:2], SIZE)
+    np.testing.assert_allclose(end, [[[0, 0, 77, 31]]], rtol=1e-6)  # each axis by its own scale
     assert batch["labels"][rows, 0].tolist() == [0, -1, 0]
     (image,) = annotated_images(source, [2])
     np.testing.assert_array_equal(whole["images"][2], image)  # nothing to resize
@@ -209,8 +211,9 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(UserError, match=rf"\A{message}"):
             list(annotated_images(source, [0]))
 
-    Image.new("RGB", (30, 40)).save(tmp_path / "first.png")
-    read_all_ways(r"Expected .*first\.png to be 40 x 30 pixels, .* Received: 30 x 40")
+    for width, height in ((30, 40), (400, 300)):
+        Image.new("RGB", (width, height)).save(tmp_path / "first.png")
+        read_all_ways(rf"Expected .*first\.png to be 40 x 30 pixels.* Received: {width} x {height}")
     (tmp_path / "first.png").write_bytes(b"no picture")
     read_all_ways(r"Cannot decode .*first\.png")
 

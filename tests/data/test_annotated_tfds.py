@@ -141,7 +141,7 @@ def test_a_batch_has_the_objects_of_its_images(data_dir):
     for number, boxes, labels in zip(numbers, batch["boxes"], batch["labels"], strict=True):
         count = 0 if number == 2 else number - (number > 3)  # crowds; one is thin
         assert labels.tolist() == [1] * count + [-1] * (100 - count)
-        np.testing.assert_allclose(boxes[:count], [[2, 4, 12, 16]] * count, rtol=1e-6)
+        np.testing.assert_allclose(boxes[:count], np.tile([[2, 4, 12, 16]], (count, 1)), rtol=1e-6)
 
 
 def test_part_of_a_split_is_numbered_from_0(data_dir):

@@ -228,6 +228,7 @@ def test_boxes_masks_and_maps_are_those_of_the_source_scaled_as_the_image(
         for name, image in pixels(drawn.images).items():
             np.testing.assert_array_equal(pixels(stored.images)[name], image)
             np.testing.assert_array_equal(pixels(stored_maps.images)[name], image)
+        np.testing.assert_array_equal(stored_maps.image(2), drawn_maps.image(2))
 
 
 def test_crowds_areas_ids_and_names_of_coco_are_kept(tmp_path, in_this_process):
