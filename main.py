@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         number = getattr(error, "number", signal.SIGINT)
         by = "the keyboard" if number == signal.SIGINT else signal.Signals(number).name
         return _report(
-            f"Stopped by {by}. The same command resumes a training run or an embedding.",
+            f"Stopped by {by}. The same command resumes a run, an embedding or records.",
             SIGNALLED + number,
         )
     except Exception as error:

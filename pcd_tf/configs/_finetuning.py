@@ -20,7 +20,7 @@ _RATE = 0.01
 
 _COARSEST_OF_MASK_RCNN = 64  # pixels
 
-_NEEDS_DIRECTORY = ("coco_json", "voc", "png_maps")
+_NEEDS_DIRECTORY = ("coco_json", "voc", "png_maps", "tfrecord")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,10 @@ class FinetuningConfig(RunConfig):
         "synthetic",
         help="Labelled images. coco_json: COCO's JSON, images in DIR/SPLIT, DIR or DIR/images; "
         "voc: VOC's layout, its lists in ImageSets/Main for boxes and ImageSets/Segmentation for "
-        "class maps; tfds: TensorFlow Datasets, coco or voc; png_maps: DIR/SPLIT/NAME.jpg, class "
-        "ids in DIR/SPLIT_sem/NAME.png, names of classes in DIR/classes.txt if there; synthetic: "
-        "made on the fly. Detectors take all but png_maps; segmenters png_maps, voc, synthetic.",
+        "class maps; tfds: TensorFlow Datasets, coco or voc; tfrecord: what prepare wrote; "
+        "png_maps: DIR/SPLIT/NAME.jpg, class ids in DIR/SPLIT_sem/NAME.png, names of classes in "
+        "DIR/classes.txt if there; synthetic: made on the fly. Detectors take all but png_maps; "
+        "segmenters png_maps, tfrecord, voc, synthetic.",
         group="data",
         source="[ours]",
         choices=tuple(sorted({*data.names("annotated"), *data.names("segmented")})),

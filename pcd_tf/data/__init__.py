@@ -56,7 +56,6 @@ _PUBLIC = {
     "size_of": "_headers",
     "decode": "_decode",
     "set_max_pixels": "_decode",
-    "LARGEST_SIDE": "_decode",
     "MAX_PIXELS": "_decode",
     "SUFFIXES": "_decode",
     "Source": "_source",
@@ -75,6 +74,7 @@ _PUBLIC = {
 __all__ = [
     "CONTENTS",
     "IGNORED",
+    "LARGEST_SIDE",
     "build",
     "build_annotated",
     "build_segmented",
@@ -83,6 +83,8 @@ __all__ = [
     *_PUBLIC,
 ]
 
+# Of pixels a side, of what is prepared: no image has more than are decoded side by side, 2^24.
+LARGEST_SIDE = 4096
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
 
 

@@ -180,9 +180,8 @@ def _image(
 
     if source.images.is_native:  # seen when it was written
         return image, factor
-    is_annotated = tf.reduce_all(size == -(-annotated // factor))
     image = tf.cond(
-        is_annotated,
+        tf.reduce_all(size == -(-annotated // factor)),
         lambda: image,
         lambda: python_function(refused, [record["index"]], tf.uint8),
     )

@@ -134,10 +134,13 @@ class BuiltSource(Source):
     def open(
         self,
         index: int,
-        payload: bytes | np.ndarray,
+        payload: bytes | np.ndarray | None,
         *,
         min_pixels: int | None = None,
     ) -> Image.Image:
+        if payload is None:  # one of them, out of order
+            (record,) = self.chosen([index]).as_numpy_iterator()
+            payload = record["payload"]
         name = f"image {index} of {self.name}"
         if isinstance(payload, bytes):
             return decode(payload, name=name, min_pixels=min_pixels)

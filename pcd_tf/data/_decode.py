@@ -23,7 +23,6 @@ from pcd_tf.errors import UserError
 MAX_PIXELS = 2**31 // 12
 # An image of more pixels is decoded alone, so that threads do not need as much memory each.
 LARGE = 2**24
-LARGEST_SIDE = 4096  # pixels, of what is prepared, so that none of it is decoded alone
 
 # Only these are tried, whatever a file is called: Pillow gives some others to outside programs.
 FORMATS = tuple(

@@ -18,6 +18,7 @@ OUTPUTS = {
     "compare": "--workdir={}",
     "export": "--out={}",
     "embed": "--out={}/x.npz",
+    "prepare": "--workdir={}",
     "evaluate": "--out={}/x.json",
 }
 

@@ -228,6 +228,7 @@ def test_boxes_masks_and_maps_are_those_of_the_source_scaled_as_the_image(
         for name, image in pixels(drawn.images).items():
             np.testing.assert_array_equal(pixels(stored.images)[name], image)
             np.testing.assert_array_equal(pixels(stored_maps.images)[name], image)
+        np.testing.assert_array_equal(stored_maps.image(2), drawn_maps.image(2))
 
 
 def test_crowds_areas_ids_and_names_of_coco_are_kept(tmp_path, in_this_process):
@@ -361,3 +362,27 @@ def test_processes_write_what_one_writes(photos, tmp_path, in_this_process, monk
     assert names == sorted(file.name for file in there.iterdir())
     for file in here.glob("*tfrecord*"):
         assert digest(file) == digest(there / file.name)
+
+
+def test_several_splits_lie_in_one_directory(tmp_path, in_this_process):
+    root = tmp_path / "maps"
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 4), ("val", 2)):
+        for folder in (split, f"{split}_sem"):
+            (root / folder).mkdir(parents=True)
+        for i in range(number):
+            ids = rng.choice([0, 1, 255], (20, 30)).astype(np.uint8)
+            Image.fromarray(ids).convert("P").save(root / f"{split}_sem" / f"{i}.png")
+            Image.new("RGB", (30, 20), (9 * i, 0, 0)).save(root / split / f"{i}.png")
+    workdir = run(tmp_path, dataset="png_maps", data_dir=str(root), splits="train,val")
+    stored = data.build_segmented_two("tfrecord", ("train", "val"), data_dir=workdir)
+    expected = data.build_segmented_two("png_maps", ("train", "val"), data_dir=str(root))
+    for ours, theirs in zip(stored, expected, strict=True):
+        assert (ours.num_examples, ours.class_names) == (theirs.num_examples, theirs.class_names)
+        for index in range(ours.num_examples):
+            np.testing.assert_array_equal(ours.semantic_map(index), theirs.semantic_map(index))
+            np.testing.assert_array_equal(ours.image(index), theirs.image(index))
+    with pytest.raises(UserError, match="Expected a split of .*: train, val. Received: 'test'"):
+        data.build("tfrecord", data_dir=workdir, split="test")
+    with pytest.raises(UserError, match="Expected annotated images in .*Received: segmented"):
+        data.build_annotated("tfrecord", data_dir=workdir, split="val")
