@@ -59,7 +59,7 @@ def test_help_of_a_job(arguments, capsys):
     [
         (["distil"], "Did you mean 'distill'?"),
         (["help", "exprt"], "Did you mean 'export'?"),
-        (["--workdir=x", "distill"], "finetune, pretrain."),
+        (["--workdir=x", "distill"], "finetune, prepare, pretrain."),
         (["distill", "--studnt=resnet18"], "Did you mean '--student'?"),
         (["distill", "now"], "Received: 'now'."),
         (["distill", "--temperature=0"], "3 settings cannot work:\n  teacher_checkpoint: expected"),
