@@ -11,8 +11,7 @@ from pcd_tf import errors
 from pcd_tf.data._annotated import MAX_OBJECTS, MIN_SIDE, TOLERANCE, Annotated
 from pcd_tf.data._decode import DecodeError
 from pcd_tf.data._order import Record, uniform
-from pcd_tf.data._pixels import pixels
-from pcd_tf.data._python_function import python_function
+from pcd_tf.data._pixels import pixels, shrunk
 from pcd_tf.data._resize import fitted, letterbox, padded, resize
 from pcd_tf.data._stream import batches
 
@@ -163,29 +162,18 @@ def annotated_images(source: Annotated, indices: Sequence[int]) -> Iterator[np.n
 def _image(
     source: Annotated, sizes: tf.Tensor, record: Record, min_pixels: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes one image, and tells how many times larger it is annotated: uint8 (H, W, 3), int ().
+    """Makes one image, and tells how many times larger it is annotated: uint8 (H, W, 3), int ()."""
 
-    A decoder that makes an image smaller takes a whole number of pixels for one, and rounds up.
-    """
-    image = pixels(source.images, record, min_pixels=min_pixels)
-    size, annotated = tf.shape(image)[:2], sizes[record["index"]]
-    factor = _rounded(tf.reduce_max(annotated), 1, tf.reduce_max(size))
-
-    def refused(index: np.ndarray) -> np.ndarray:
+    def refuse(index: np.ndarray, made_size: np.ndarray, size: np.ndarray) -> None:
         source.check_size(int(index))
         raise DecodeError(
-            f"Expected {source.image_name(int(index))} of {source.name} in the size that is "
-            "annotated. Received: another. Was it exchanged meanwhile? Start again."
+            f"Expected {source.image_name(int(index))} of {source.name} in the annotated size, "
+            f"{tuple(size.tolist())} (height, width). Received: {tuple(made_size.tolist())}. Was it "
+            "exchanged meanwhile? Start again."
         )
 
-    if source.images.is_native:  # seen when it was written
-        return image, factor
-    image = tf.cond(
-        tf.reduce_all(size == -(-annotated // factor)),
-        lambda: image,
-        lambda: python_function(refused, [record["index"]], tf.uint8),
-    )
-    return tf.ensure_shape(image, (None, None, 3)), factor
+    image = pixels(source.images, record, min_pixels=min_pixels)
+    return image, shrunk(source.images, record, image, sizes[record["index"]], refuse)
 
 
 def _placed(
@@ -206,14 +194,9 @@ def _placed(
     longer = tf.round((smallest + (largest - smallest) * numbers[0]) * image_size)
     scaled = fitted(size, tf.maximum(1, tf.cast(longer, tf.int32)))
     shown = tf.minimum(scaled, image_size)
-    window = _rounded(size, shown, scaled)
+    window = tf.maximum(1, (2 * size * shown + scaled) // (2 * scaled))  # rounded
     start = tf.cast(numbers[1:] * tf.cast(size - window + 1, tf.float32), tf.int32)
     return start, window, shown
-
-
-def _rounded(number: tf.Tensor, factor: tf.Tensor | int, divisor: tf.Tensor) -> tf.Tensor:
-    """Rounds number * factor / divisor, 1 at least; all are integers."""
-    return tf.maximum(1, (2 * number * factor + divisor) // (2 * divisor))
 
 
 def _xyxy(size: tf.Tensor) -> tf.Tensor:

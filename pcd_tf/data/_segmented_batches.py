@@ -1,14 +1,15 @@
 """Batches of images with class maps: augmented without end, or each once and in order."""
 
-import functools
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from pcd_tf import errors
 from pcd_tf.data import IGNORED
 from pcd_tf.data._order import Record, uniform
-from pcd_tf.data._pixels import pixels
-from pcd_tf.data._python_function import python_function
+from pcd_tf.data._pixels import pixels, shrunk
 from pcd_tf.data._resize import fitted, padded, resize, resize_classes
 from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._stream import batches
@@ -48,11 +49,11 @@ def segmented_batches(
     min_pixels = round((SCALES[1] * image_size) ** 2)
 
     def example(record: Record) -> dict[str, tf.Tensor]:
-        image, classes, shrunk = _pair(source, record, min_pixels)
+        image, classes, factor = _pair(source, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         box, filled = _window(tf.shape(image)[:2], image_size, numbers[:3])
         images = resize(_part(image, box)[None], filled)
-        classes = resize_classes(_part(classes, shrunk * box), filled)
+        classes = resize_classes(_part(classes, factor * box), filled)
         images, classes = tf.cond(
             numbers[3] < FLIP,
             lambda: (tf.reverse(images, [2]), tf.reverse(classes, [1])),
@@ -89,6 +90,17 @@ def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -
     return batches(records, example, batch_size, drop_remainder=False)
 
 
+def class_maps(source: Segmented) -> Iterator[npt.NDArray[np.uint8]]:
+    """Reads all class maps as they are, one after another: uint8 (H, W).
+
+    Raises:
+        UserError: while reading, when a map cannot be used; names it.
+    """
+    records = source.images.chosen(range(source.num_examples))
+    with errors.translated():
+        yield from records.map(source.semantic_map_of, tf.data.AUTOTUNE).as_numpy_iterator()
+
+
 def _pair(
     source: Segmented, record: Record, min_pixels: int | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -101,31 +113,15 @@ def _pair(
     image = pixels(source.images, record, min_pixels=min_pixels)
     with tf.control_dependencies([image]):  # what is drawn, is drawn once for both
         classes = source.semantic_map_of({key: tf.identity(x) for key, x in record.items()})
-    size, of_map = tf.shape(image)[:2], tf.shape(classes)
 
-    def refuse() -> tf.Tensor:
-        refusal = python_function(
-            functools.partial(_refuse, source), [record["index"], size, of_map], tf.int32
+    def refuse(index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> None:
+        raise UserError(
+            f"Expected an image and a class map of one size. Received: {tuple(size.tolist())} and "
+            f"{tuple(of_map.tolist())} (height, width) of {source.image_name(int(index))} in "
+            f"{source.name}."
         )
-        return tf.ensure_shape(refusal, ())
 
-    shrunk = tf.reduce_max(_rounded_up(of_map, size))
-    if source.images.is_native:  # that they fit was seen when they were written
-        return image, classes, shrunk
-    fits = tf.reduce_all(_rounded_up(of_map, shrunk) == size)
-    return image, classes, tf.cond(fits, lambda: shrunk, refuse)
-
-
-def _rounded_up(size: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
-    return (size + divisor - 1) // divisor
-
-
-def _refuse(source: Segmented, index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> np.int32:
-    raise UserError(
-        f"Expected an image and a class map of one size. Received: {tuple(size.tolist())} and "
-        f"{tuple(of_map.tolist())} (height, width) of {source.image_name(int(index))} in "
-        f"{source.name}."
-    )
+    return image, classes, shrunk(source.images, record, image, tf.shape(classes), refuse)
 
 
 def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
