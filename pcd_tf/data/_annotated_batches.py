@@ -168,8 +168,8 @@ def _image(
         source.check_size(int(index))
         raise DecodeError(
             f"Expected {source.image_name(int(index))} of {source.name} in the annotated size, "
-            f"{tuple(size.tolist())} (height, width). Received: {tuple(made_size.tolist())}. Was it "
-            "exchanged meanwhile? Start again."
+            f"{tuple(size.tolist())} (height, width). Received: {tuple(made_size.tolist())}. "
+            "Was it exchanged meanwhile? Start again."
         )
 
     image = pixels(source.images, record, min_pixels=min_pixels)

@@ -26,8 +26,8 @@ def pixels(source: Source, record: Record, *, min_pixels: int | None = None) -> 
         min_pixels: see `decode`.
     """
 
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        return index, source.open(index, payload, min_pixels=min_pixels)
+    def read(index: int, payload: Any, **size: int | None) -> tuple[int, Image.Image]:
+        return index, source.open(index, payload, **size)
 
     return _made(source, record, read, min_pixels)[0]
 
@@ -39,11 +39,7 @@ def pixels_or_replacement(
 
     See `Source.read`.
     """
-
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        return source.read(index, payload, min_pixels=min_pixels)
-
-    return _made(source, record, read, min_pixels)
+    return _made(source, record, source.read, min_pixels)
 
 
 def pixels_or_black(
@@ -54,8 +50,8 @@ def pixels_or_black(
     See `Source.open_or_skip`.
     """
 
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        image = source.open_or_skip(index, payload, min_pixels=min_pixels)
+    def read(index: int, payload: Any, **size: int | None) -> tuple[int, Image.Image]:
+        image = source.open_or_skip(index, payload, **size)
         return (_NONE, Image.new("RGB", (1, 1))) if image is None else (index, image)
 
     image, shown = _made(source, record, read, min_pixels)
@@ -103,12 +99,12 @@ def _rounded_up(size: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
 def _made(
     source: Source,
     record: Record,
-    read: Callable[[int, Any], tuple[int, Image.Image]],
+    read: Callable[..., tuple[int, Image.Image]],
     min_pixels: int | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     def reduced(index: int, payload: Any) -> tuple[int, Image.Image]:
-        shown, image = read(index, payload)
-        return shown, _reduced(image, min_pixels)
+        shown, image = read(index, payload, min_pixels=min_pixels)
+        return shown, image if min_pixels is None else _reduced(image, min_pixels)
 
     def natively(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _native.decode(encoded, min_pixels)
@@ -165,10 +161,8 @@ def _seen(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
         return tf.identity(image)
 
 
-def _reduced(image: Image.Image, min_pixels: int | None) -> Image.Image:
+def _reduced(image: Image.Image, min_pixels: int) -> Image.Image:
     """Shrinks what only a JPEG's decoder makes small at once, so that little memory is kept."""
-    if min_pixels is None:
-        return image
     factor = math.isqrt(image.width * image.height // min_pixels)
     # Sides are rounded up: of fewer pixels than this, `shrunk` could not tell the factor.
     factor = min(factor, math.isqrt(max(image.size) // 8), *image.size)

@@ -154,7 +154,7 @@ def _annotation(
         *_size(root, image),
         np.array(boxes, np.float64).reshape(-1, 4),  # (n, 4), for n = 0 as well
         np.array([label[_name(element, file)] for element in found], np.int64),
-        np.array([_is_difficult(element) for element in found], np.bool_),
+        np.array([_number(element.findtext("difficult")) == 1 for element in found], np.bool_),
     )
 
 
@@ -164,10 +164,6 @@ def _size(root: ET.Element, image: Path) -> tuple[int, int]:
     if height >= 1 and width >= 1:
         return int(height), int(width)
     return _headers.size_of(image)
-
-
-def _is_difficult(element: ET.Element) -> bool:
-    return _number(element.findtext("difficult")) == 1
 
 
 def _box(element: ET.Element, file: Path) -> tuple[float, float, float, float]:
