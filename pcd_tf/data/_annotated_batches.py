@@ -20,7 +20,7 @@ NO_OBJECT = -1  # the label of a row without one
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Mirrors an image, and scales it; what then reaches over the batch's image is cropped.
+    """Mirrors and scales an image; what then reaches out of the batch's image is cropped.
 
     Source: TensorFlow Model Garden, official/vision/configs/retinanet.py,
     `retinanet_resnetfpn_coco` (aug_rand_hflip, aug_scale_min=0.8, aug_scale_max=1.2), and its
@@ -52,10 +52,9 @@ def annotated_batches(
 ) -> tf.data.Dataset:
     """Makes the batches that a detector learns from.
 
-    The stream runs on from epoch to epoch and drops nothing. What is random is a function of
-    (seed, epoch, image), so a stream started at step k gives what one started at 0 gives there.
-    Crowds are left out; of an image with more than M objects the M largest are kept. An image that
-    cannot be read ends the stream: with labels, none can take its place.
+    The stream runs on as that of `two_views` does. Crowds are left out; of an image with more than
+    M objects the M largest are kept. An image that cannot be read ends the stream: with labels,
+    none can take its place.
 
     Args:
         source: the images and their objects.
@@ -179,12 +178,12 @@ def _image(
 def _placed(
     augmentation: Augmentation, size: tf.Tensor, image_size: int, numbers: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws which window of an image of H x W pixels is shown, and how large.
+    """Draws which window of an image is shown, and how large.
 
     Args:
         augmentation: the scales.
-        size: int32 (2,), H and W.
-        image_size: S, the largest that it is shown.
+        size: int32 (2,), height and width of the image.
+        image_size: the longest side that is shown.
         numbers: float32 (3,), from [0, 1).
 
     Returns:

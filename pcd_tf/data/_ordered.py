@@ -33,7 +33,7 @@ def centre_crop(size: tf.Tensor, image_size: int) -> tf.Tensor:
     short, least = round(image_size * 256 / 224), tf.reduce_min(size)
     resized = size * short // least
     margin = tf.round((resized - image_size) / 2)
-    start = tf.cast(tf.round(margin * tf.cast(size / resized, margin.dtype)), tf.int32)
+    start = tf.cast(tf.round(margin * (size / resized)), tf.int32)
     side = tf.maximum(1, (2 * least * image_size + short) // (2 * short))
     start = tf.minimum(start, size - side)
     return tf.concat([start, start + side], axis=0)

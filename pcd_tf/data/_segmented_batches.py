@@ -15,8 +15,8 @@ from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._stream import batches
 from pcd_tf.errors import UserError
 
-# Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
-# arXiv 1802.02611, section 4.1, as of their code.
+# Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018, arXiv 1802.02611, section
+# 4.1, and their code.
 SCALES = (0.5, 2.0)
 FLIP = 0.5  # probability
 
@@ -26,26 +26,19 @@ def segmented_batches(
 ) -> tf.data.Dataset:
     """Makes the endless stream of augmented batches from a step on.
 
-    Each image once an epoch, in a new order; scaled, cropped or padded to a square, and flipped at
-    random. What is random is a function of (seed, epoch, image). An image that cannot be read ends
+    The stream runs on as that of `two_views` does, whose further arguments these are. Images are
+    scaled, cropped or padded to a square, and mirrored at random. An image that cannot be read ends
     the stream: with labels, none can take its place.
 
-    Args:
-        source: the images.
-        image_size: S, pixels a side of what is made.
-        global_batch_size: B, images a batch.
-        seed: of all that is random.
-        start_step: the step of the first batch; those before it cost no decoding.
-
     Returns:
-        a dataset of dicts: "images" uint8 (B, S, S, 3), 0 where padded; "maps" uint8 (B, S, S),
-        IGNORED where padded.
+        a dataset of dicts, B images a batch, S pixels a side: "images" uint8 (B, S, S, 3), 0 where
+        padded; "maps" uint8 (B, S, S), IGNORED where padded.
 
     Raises:
         tf.errors.InvalidArgumentError: while reading, when an image or its map cannot be decoded,
             or the two do not fit; names it.
     """
-    # So many are left at least that the largest scale enlarges nothing.
+    # Enough for the largest scale to enlarge nothing.
     min_pixels = round((SCALES[1] * image_size) ** 2)
 
     def example(record: Record) -> dict[str, tf.Tensor]:

@@ -101,7 +101,7 @@ def example(source: data.Annotated, index: int, image: Array) -> tuple[bytes, in
     masks = [_png(pycocotools.mask.decode(rles[i])[..., None]) for i in kept]
     features = {
         "image/encoded": _bytes([_png(image)]),
-        "image/source_id": _bytes([str(source.image_id(index)).encode()]),
+        "image/source_id": _bytes([str(source.objects(index).image_id).encode()]),
         "image/height": _integers([height]),
         "image/width": _integers([width]),
         "image/object/bbox/xmin": _floats(x1),

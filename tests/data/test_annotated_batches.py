@@ -240,7 +240,7 @@ def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name, monkeypatc
     assert [a["id"] for a in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
     for index in range(2):
         objects = source.objects(index)
-        its = [a for a in truth["annotations"] if a["image_id"] == source.image_id(index)]
+        its = [a for a in truth["annotations"] if a["image_id"] == source.objects(index).image_id]
         boxes = np.array([a["bbox"] for a in its]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         np.testing.assert_allclose(boxes, objects.boxes)

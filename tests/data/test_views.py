@@ -153,7 +153,7 @@ def test_plain_images_are_central_squares(tmp_path: Path):
 
 
 def test_names_and_build():
-    assert data.names() == ("folder", "synthetic", "tfds")
+    assert data.names() == ("folder", "synthetic", "tfds", "tfrecord")
     assert data.build("synthetic", seed=3).num_examples == 5000
     with pytest.raises(ValueError, match=r"Did you mean 'folder'\?"):
         data.build("foldr")
