@@ -12,7 +12,7 @@ from pcd_tf.data._annotated import MAX_OBJECTS, MIN_SIDE, TOLERANCE, Annotated
 from pcd_tf.data._decode import DecodeError
 from pcd_tf.data._order import Record, uniform
 from pcd_tf.data._pixels import pixels, shrunk
-from pcd_tf.data._resize import fitted, letterbox, padded, resize
+from pcd_tf.data._resize import cut, fitted, letterbox, padded
 from pcd_tf.data._stream import batches
 
 NO_OBJECT = -1  # the label of a row without one
@@ -85,19 +85,18 @@ def annotated_batches(
         image, factor = _image(source, sizes, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         start, window, size = _placed(augmentation, tf.shape(image)[:2], image_size, numbers[1:])
-        stop = start + window
-        piece = resize(image[None, start[0] : stop[0], start[1] : stop[1]], size)
+        piece = cut(image, tf.concat([start, start + window], axis=0), size)
         rows = slice(ends[record["index"]], ends[record["index"] + 1])
         boxes = all_boxes[rows] / tf.cast(factor, tf.float32) - _xyxy(start)
         boxes = tf.clip_by_value(boxes * (_xyxy(size) / _xyxy(window)), 0.0, _xyxy(size))
         piece, boxes = tf.cond(
             numbers[0] < augmentation.flip,
-            lambda: (tf.reverse(piece, [2]), _mirrored(boxes, size[1])),
+            lambda: (tf.reverse(piece, [1]), _mirrored(boxes, size[1])),
             lambda: (piece, boxes),
         )
         is_seen = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE - TOLERANCE, axis=1)
         return {
-            "images": padded(piece, image_size)[0],
+            "images": padded(piece[None], image_size)[0],
             "boxes": _rows(boxes[is_seen], 0.0),
             "labels": _rows(all_labels[rows][is_seen], NO_OBJECT),
         }

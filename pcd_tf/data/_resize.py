@@ -31,6 +31,11 @@ def resize(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.cond(shrinking > _FIRST_AVERAGED, averaged, interpolated)
 
 
+def cut(image: tf.Tensor, box: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Cuts y0, x0, y1, x1, in pixels, out of uint8 (H, W, C), and resizes that to (h, w, C)."""
+    return resize(image[None, box[0] : box[2], box[1] : box[3]], size)[0]
+
+
 def resize_classes(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resizes maps of class ids to the nearest pixel's: uint8 (H, W) -> (h, w)."""
     return tf.image.resize(maps[..., None], size, method="nearest")[..., 0]

@@ -10,7 +10,7 @@ from pcd_tf import errors
 from pcd_tf.data import IGNORED
 from pcd_tf.data._order import Record, uniform
 from pcd_tf.data._pixels import pixels, shrunk
-from pcd_tf.data._resize import fitted, padded, resize, resize_classes
+from pcd_tf.data._resize import cut, fitted, padded, resize, resize_classes
 from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._stream import batches
 from pcd_tf.errors import UserError
@@ -45,14 +45,15 @@ def segmented_batches(
         image, classes, factor = _pair(source, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         box, filled = _window(tf.shape(image)[:2], image_size, numbers[:3])
-        images = resize(_part(image, box)[None], filled)
-        classes = resize_classes(_part(classes, factor * box), filled)
-        images, classes = tf.cond(
+        image = cut(image, box, filled)
+        box *= factor
+        classes = resize_classes(classes[box[0] : box[2], box[1] : box[3]], filled)
+        image, classes = tf.cond(
             numbers[3] < FLIP,
-            lambda: (tf.reverse(images, [2]), tf.reverse(classes, [1])),
-            lambda: (images, classes),
+            lambda: (tf.reverse(image, [1]), tf.reverse(classes, [1])),
+            lambda: (image, classes),
         )
-        return _padded(images, classes, image_size)
+        return _padded(image, classes, image_size)
 
     records = source.images.shuffled(seed, start_step * global_batch_size)
     return batches(records, example, global_batch_size, drop_remainder=True)
@@ -71,9 +72,9 @@ def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -
         image, classes, _ = _pair(source, record, min_pixels=None)
         original = tf.shape(classes)
         size = fitted(original, image_size)
-        images, classes = resize(image[None], size), resize_classes(classes, size)
+        image, classes = resize(image[None], size)[0], resize_classes(classes, size)
         return {
-            **_padded(images, classes, image_size),
+            **_padded(image, classes, image_size),
             "index": record["index"],
             "size": size,
             "original": original,
@@ -97,14 +98,14 @@ def class_maps(source: Segmented) -> Iterator[npt.NDArray[np.uint8]]:
 def _pair(
     source: Segmented, record: Record, min_pixels: int | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Makes an image and its classes; refuses those of two sizes.
+    """Makes an image and its class map; refuses those of two sizes.
 
     Returns:
-        uint8 (h, w, 3); uint8 (H, W); int32 (), how many pixels of the map make one of the image,
-        along each side: a large image may be decoded smaller, the last pixel of what is left over.
+        uint8 (h, w, 3); uint8 (H, W); int32 (), how many pixels of the map make one of the image
+        along each side: see `shrunk`.
     """
     image = pixels(source.images, record, min_pixels=min_pixels)
-    with tf.control_dependencies([image]):  # what is drawn, is drawn once for both
+    with tf.control_dependencies([image]):  # one that is drawn is drawn once for both
         classes = source.semantic_map_of({key: tf.identity(x) for key, x in record.items()})
 
     def refuse(index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> None:
@@ -139,12 +140,8 @@ def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Te
     return tf.cast(box, tf.int32), tf.cast(filled, tf.int32)
 
 
-def _part(whole: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    return whole[box[0] : box[2], box[1] : box[3]]
-
-
-def _padded(images: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
+def _padded(image: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
     return {
-        "images": padded(images, image_size)[0],
+        "images": padded(image[None], image_size)[0],
         "maps": padded(classes[None, ..., None], image_size, IGNORED)[0, ..., 0],
     }

@@ -11,7 +11,7 @@ import numpy as np
 from pcd_tf import files, outside
 from pcd_tf.data import _headers
 from pcd_tf.data._annotated import Annotated, Annotation
-from pcd_tf.data._files import FileSource
+from pcd_tf.data._files import FileSource, directory
 from pcd_tf.data._segmented import MapFiles, Segmented
 from pcd_tf.errors import UserError
 
@@ -85,9 +85,7 @@ def _listed(
     data_dir: str | os.PathLike[str] | None, folder: str, split: str
 ) -> tuple[Path, list[str]]:
     """Reads the list of a split in a folder of ImageSets: the directory, and the images' names."""
-    if data_dir is None:
-        raise UserError("Expected data_dir, the directory with JPEGImages. Received: None.")
-    root = Path(data_dir).expanduser()
+    root = directory(data_dir, "with JPEGImages")
     lists = root / "ImageSets" / folder
     file = lists / f"{split}.txt"
     if not files.is_file(file):
