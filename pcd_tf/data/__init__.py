@@ -1,8 +1,7 @@
-"""Images, and what is known of them: one source a file, one stream for all.
+"""Images and what is known of them: a module for each source, one stream for all.
 
-A source has images, some of one class each; objects on images (boxes and masks); or a class at
-every pixel. Importing this package loads no TensorFlow; a source's module is imported when it is
-built.
+A source has images, maybe with one class each; objects on images (boxes and masks); or a class at
+every pixel. Importing this package loads no TensorFlow; building a source imports its module.
 
 Example:
     source = pcd_tf.data.build("folder", data_dir="~/photos", seed=0)
@@ -45,21 +44,15 @@ _PUBLIC = {
     "Origin": "_shards",
     "PREPARED": "_records",
     "Prepared": "_records",
-    "Shard": "_records",
     "ShardTask": "_shards",
     "finish_records": "_records",
     "written": "_shards",
-    "check_images": "_headers",
-    "check_size": "_headers",
-    "in_threads": "_headers",
-    "open_image": "_decode",
-    "size_of": "_headers",
     "decode": "_decode",
     "set_max_pixels": "_decode",
     "MAX_PIXELS": "_decode",
-    "SUFFIXES": "_decode",
     "Source": "_source",
     "centre_crop": "_ordered",
+    "class_maps": "_segmented_batches",
     "noted": "_source",
     "segmented_batches": "_segmented_batches",
     "segmented_in_order": "_segmented_batches",
@@ -67,7 +60,6 @@ _PUBLIC = {
     "identity": "_names",
     "plain_images": "_ordered",
     "directories": "_tree",
-    "python_function": "_python_function",
     "two_views": "_views",
 }
 
@@ -83,14 +75,12 @@ __all__ = [
     *_PUBLIC,
 ]
 
-# Of pixels a side, of what is prepared: no image has more than are decoded side by side, 2^24.
+# The longest side of what is prepared, in pixels: 2^24 of them are decoded side by side at most.
 LARGEST_SIDE = 4096
 IGNORED = 255  # the class of a pixel that is neither learnt nor counted, as in PASCAL VOC
-
-
-# What is known of images, or wanted of them: a class of each at most, objects, classes of pixels.
+# What a source can have beside pixels: at most one class an image, objects, or a class a pixel.
 CONTENTS = ("images", "annotated", "segmented")
-# Which sources there are, each a module of this package, and what each can be built as.
+# Each source is a module of this package; it can be built as one or more of these.
 _SOURCES = {
     "coco_json": ("annotated",),
     "folder": ("images",),
@@ -120,17 +110,15 @@ def build(
 
     Args:
         name: one of `names()`.
-        data_dir: the directory tree of images, or several between commas (folder), or where TFDS
-            keeps its data (tfds), or the directory of the records (tfrecord).
+        data_dir: the directory of the images, or several between commas (folder); where TFDS keeps
+            its data (tfds); the directory of the records (tfrecord).
         tfds_name: the TensorFlow Datasets name, such as "cifar10" or "voc/2012" (tfds).
         split: the split to read (tfds, tfrecord, synthetic).
         seed: which synthetic world (synthetic).
         download: whether a dataset that is not prepared is downloaded and prepared (tfds).
 
     Raises:
-        UserError: when there is no such source, or it has no image that could be used; when the
-            folder does not exist; when the dataset is not prepared, and cannot or must not be
-            (tfds).
+        UserError: when there is no such source, directory, dataset or split, or no image in it.
     """
     return _module(name, "images").build(
         data_dir=data_dir, tfds_name=tfds_name, split=split, seed=seed, download=download
@@ -151,18 +139,15 @@ def build_annotated(
 
     Args:
         name: one of `names("annotated")`.
-        data_dir: the directory of the images (coco_json), of the dataset (voc), or where TFDS keeps
-            its data (tfds).
+        data_dir: as for `build`, the directory of the images (coco_json) or of the dataset (voc).
         split: which part: "train", "val", "test" or as the dataset calls it.
         annotations: the JSON file; by default it is looked for below data_dir (coco_json).
         class_names: those asked for, in their order, where a file may have any (coco_json).
-        tfds_name: the TensorFlow Datasets name, such as "coco/2017" or "voc/2012" (tfds).
-        seed: which synthetic world (synthetic).
+        tfds_name: as for `build`.
+        seed: as for `build`.
 
     Raises:
-        UserError: when there is no such source, it has no image, or its annotations are wrong; when
-            a file or directory does not exist; when the dataset is not prepared, and cannot be
-            (tfds).
+        UserError: as `build`, and when an annotation is wrong.
     """
     return _module(name, "annotated").build_annotated(
         data_dir=data_dir,
@@ -182,31 +167,29 @@ def build_segmented(
     class_names: Sequence[str] = (),
     seed: int = 0,
 ) -> "Segmented":
-    """Opens a source of images and class maps by name.
+    """Opens a source of images and class maps by name; each takes what it needs.
 
     Args:
         name: one of `names("segmented")`.
         split: which part of it: "train", "val", ...
-        data_dir: where its files are (png_maps, voc).
+        data_dir: where its files are (png_maps, voc, tfrecord).
         class_names: where they are known, such as another split's (png_maps).
         seed: which synthetic world (synthetic).
 
     Raises:
-        UserError: when there is no such source, nothing in it, or an image without a map; when the
-            folder or the list of the split does not exist.
+        UserError: as `build`, and when an image has no map.
     """
-    source: Segmented = _module(name, "segmented").build_segmented(
+    return _module(name, "segmented").build_segmented(
         split=split, data_dir=data_dir, class_names=class_names, seed=seed
     )
-    return source
 
 
 def build_segmented_two(
     name: str, splits: tuple[str, str], *, data_dir: str | None = None, seed: int = 0
 ) -> "tuple[Segmented, Segmented]":
-    """Opens a split to learn from and one to score, and checks both before anything long.
+    """Opens a split to learn from and one to score, and checks both.
 
-    Their classes are found once, if need be in all maps.
+    The second has the classes of the first, which are looked for once.
 
     Raises:
         UserError: as `build_segmented` and `Segmented.check` do; when the two differ in their

@@ -48,11 +48,10 @@ class Annotation:
     segmentations: Sequence[msgspec.Raw] | None = None
 
     def inside(self) -> tuple[np.ndarray, np.ndarray]:
-        """Makes of the boxes what can be learned from; they are scored as annotated.
+        """Clips the boxes to the image, to learn from; they are scored as annotated.
 
         Returns:
-            the boxes clipped to the image, float64 (n, 4); bool (n,), which of them are a pixel or
-            more high and wide.
+            float64 (n, 4); bool (n,), which of them are a pixel or more high and wide.
         """
         return _inside(self.boxes, np.array([self.width, self.height] * 2))
 
@@ -112,10 +111,6 @@ class Annotated:
         annotation = self._annotations[index]
         return annotation.height, annotation.width
 
-    def image_id(self, index: int) -> int:
-        """Gives the COCO id of an image."""
-        return self._annotations[index].image_id
-
     def image_name(self, index: int) -> str:
         """Names an image: for a file, its path in the source."""
         return self.images.image_name(index)
@@ -126,7 +121,7 @@ class Annotated:
         Raises:
             UserError: when one is no image, or of another size than its annotation says.
         """
-        if isinstance(self.images, FileSource):  # others state no size but the images' own
+        if isinstance(self.images, FileSource):  # the sizes of others are the images' own
             _headers.check_images(self.num_examples, self.check_size)
 
     def check_size(self, index: int) -> None:
@@ -161,9 +156,8 @@ class Annotated:
         """
         if not self.has_masks:
             return None
-        annotation = self._annotations[index]
-        size = annotation.height, annotation.width
-        return [_segmentation.rle(given, *size) for given in annotation.segmentations or ()]
+        size, given = self.size(index), self._annotations[index].segmentations
+        return [_segmentation.rle(segmentation, *size) for segmentation in given or ()]
 
     def areas(self, index: int) -> np.ndarray:
         """Gives the area of each object on an image in pixels, float64 (n,)."""
@@ -173,7 +167,7 @@ class Annotated:
         masks = self.masks(index)
         if masks is not None:
             return np.array([coco_mask.area(mask) for mask in masks], np.float64)
-        return np.prod(annotation.boxes[:, 2:] - annotation.boxes[:, :2], axis=1)
+        return _areas(annotation.boxes)
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
@@ -184,10 +178,10 @@ class Annotated:
     def counts(self) -> Mapping[str, int]:
         """Counts what there is to learn from in the whole source.
 
-        "num_objects", crowds included; "num_clipped", boxes that reach out of their image;
-        "num_dropped", further objects, of which less than a pixel is in the image;
-        "num_empty_images", without any object; "num_beyond_max", objects that are not learned from
-        because their image has more than MAX_OBJECTS.
+        "num_objects", crowds included; "num_clipped" of them reach out of their image;
+        "num_dropped", further ones, of which less than a pixel is in the image;
+        "num_empty_images", without any object; "num_beyond_max", objects that are not learned from,
+        as their image has more than MAX_OBJECTS.
         """
         given, boxes, kept, _, crowd, image = self._together()
         clipped = kept & (abs(boxes - given) > TOLERANCE).any(axis=1)
@@ -217,8 +211,7 @@ class Annotated:
     def learned(self) -> Learned:
         """What is learned from; of an image with more than MAX_OBJECTS the largest."""
         _, boxes, kept, labels, crowd, image = self._together()
-        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        order = np.lexsort((-areas, image))  # by image; of equals, the first stays first
+        order = np.lexsort((-_areas(boxes), image))  # by image; of equals, the first stays first
         order = order[(kept & ~crowd)[order]]
         rank = np.arange(len(order)) - np.searchsorted(image[order], image[order])
         order = order[rank < MAX_OBJECTS]
@@ -287,6 +280,10 @@ class Annotated:
             "annotations": annotations,
             "categories": [{"id": category_id, "name": name} for category_id, name in names],
         }
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
 
 
 def _inside(boxes: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

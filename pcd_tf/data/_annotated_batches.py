@@ -11,9 +11,8 @@ from pcd_tf import errors
 from pcd_tf.data._annotated import MAX_OBJECTS, MIN_SIDE, TOLERANCE, Annotated
 from pcd_tf.data._decode import DecodeError
 from pcd_tf.data._order import Record, uniform
-from pcd_tf.data._pixels import pixels
-from pcd_tf.data._python_function import python_function
-from pcd_tf.data._resize import fitted, letterbox, padded, resize
+from pcd_tf.data._pixels import pixels, shrunk
+from pcd_tf.data._resize import cut, fitted, letterbox, padded
 from pcd_tf.data._stream import batches
 
 NO_OBJECT = -1  # the label of a row without one
@@ -21,7 +20,7 @@ NO_OBJECT = -1  # the label of a row without one
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Mirrors an image, and scales it; what then reaches over the batch's image is cropped.
+    """Mirrors and scales an image; what then reaches out of the batch's image is cropped.
 
     Source: TensorFlow Model Garden, official/vision/configs/retinanet.py,
     `retinanet_resnetfpn_coco` (aug_rand_hflip, aug_scale_min=0.8, aug_scale_max=1.2), and its
@@ -53,10 +52,9 @@ def annotated_batches(
 ) -> tf.data.Dataset:
     """Makes the batches that a detector learns from.
 
-    The stream runs on from epoch to epoch and drops nothing. What is random is a function of
-    (seed, epoch, image), so a stream started at step k gives what one started at 0 gives there.
-    Crowds are left out; of an image with more than M objects the M largest are kept. An image that
-    cannot be read ends the stream: with labels, none can take its place.
+    The stream runs on as that of `two_views` does. Crowds are left out; of an image with more than
+    M objects the M largest are kept. An image that cannot be read ends the stream: with labels,
+    none can take its place.
 
     Args:
         source: the images and their objects.
@@ -87,19 +85,18 @@ def annotated_batches(
         image, factor = _image(source, sizes, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         start, window, size = _placed(augmentation, tf.shape(image)[:2], image_size, numbers[1:])
-        stop = start + window
-        piece = resize(image[None, start[0] : stop[0], start[1] : stop[1]], size)
+        piece = cut(image, tf.concat([start, start + window], axis=0), size)
         rows = slice(ends[record["index"]], ends[record["index"] + 1])
         boxes = all_boxes[rows] / tf.cast(factor, tf.float32) - _xyxy(start)
         boxes = tf.clip_by_value(boxes * (_xyxy(size) / _xyxy(window)), 0.0, _xyxy(size))
         piece, boxes = tf.cond(
             numbers[0] < augmentation.flip,
-            lambda: (tf.reverse(piece, [2]), _mirrored(boxes, size[1])),
+            lambda: (tf.reverse(piece, [1]), _mirrored(boxes, size[1])),
             lambda: (piece, boxes),
         )
         is_seen = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE - TOLERANCE, axis=1)
         return {
-            "images": padded(piece, image_size)[0],
+            "images": padded(piece[None], image_size)[0],
             "boxes": _rows(boxes[is_seen], 0.0),
             "labels": _rows(all_labels[rows][is_seen], NO_OBJECT),
         }
@@ -163,40 +160,29 @@ def annotated_images(source: Annotated, indices: Sequence[int]) -> Iterator[np.n
 def _image(
     source: Annotated, sizes: tf.Tensor, record: Record, min_pixels: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes one image, and tells how many times larger it is annotated: uint8 (H, W, 3), int ().
+    """Makes one image, and tells how many times larger it is annotated: uint8 (H, W, 3), int ()."""
 
-    A decoder that makes an image smaller takes a whole number of pixels for one, and rounds up.
-    """
-    image = pixels(source.images, record, min_pixels=min_pixels)
-    size, annotated = tf.shape(image)[:2], sizes[record["index"]]
-    factor = _rounded(tf.reduce_max(annotated), 1, tf.reduce_max(size))
-
-    def refused(index: np.ndarray) -> np.ndarray:
+    def refuse(index: np.ndarray, made_size: np.ndarray, size: np.ndarray) -> None:
         source.check_size(int(index))
         raise DecodeError(
-            f"Expected {source.image_name(int(index))} of {source.name} in the size that is "
-            "annotated. Received: another. Was it exchanged meanwhile? Start again."
+            f"Expected {source.image_name(int(index))} of {source.name} in the annotated size, "
+            f"{tuple(size.tolist())} (height, width). Received: {tuple(made_size.tolist())}. "
+            "Was it exchanged meanwhile? Start again."
         )
 
-    if source.images.is_native:  # seen when it was written
-        return image, factor
-    image = tf.cond(
-        tf.reduce_all(size == -(-annotated // factor)),
-        lambda: image,
-        lambda: python_function(refused, [record["index"]], tf.uint8),
-    )
-    return tf.ensure_shape(image, (None, None, 3)), factor
+    image = pixels(source.images, record, min_pixels=min_pixels)
+    return image, shrunk(source.images, record, image, sizes[record["index"]], refuse)
 
 
 def _placed(
     augmentation: Augmentation, size: tf.Tensor, image_size: int, numbers: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws which window of an image of H x W pixels is shown, and how large.
+    """Draws which window of an image is shown, and how large.
 
     Args:
         augmentation: the scales.
-        size: int32 (2,), H and W.
-        image_size: S, the largest that it is shown.
+        size: int32 (2,), height and width of the image.
+        image_size: the longest side that is shown.
         numbers: float32 (3,), from [0, 1).
 
     Returns:
@@ -206,14 +192,9 @@ def _placed(
     longer = tf.round((smallest + (largest - smallest) * numbers[0]) * image_size)
     scaled = fitted(size, tf.maximum(1, tf.cast(longer, tf.int32)))
     shown = tf.minimum(scaled, image_size)
-    window = _rounded(size, shown, scaled)
+    window = tf.maximum(1, (2 * size * shown + scaled) // (2 * scaled))  # rounded
     start = tf.cast(numbers[1:] * tf.cast(size - window + 1, tf.float32), tf.int32)
     return start, window, shown
-
-
-def _rounded(number: tf.Tensor, factor: tf.Tensor | int, divisor: tf.Tensor) -> tf.Tensor:
-    """Rounds number * factor / divisor, 1 at least; all are integers."""
-    return tf.maximum(1, (2 * number * factor + divisor) // (2 * divisor))
 
 
 def _xyxy(size: tf.Tensor) -> tf.Tensor:

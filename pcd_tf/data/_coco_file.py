@@ -1,12 +1,11 @@
 """Reads a JSON file in COCO's format and checks everything in it."""
 
 import collections
-import dataclasses
 import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -58,16 +57,8 @@ class _File(msgspec.Struct):
     categories: Annotated[list[_Category], Meta(min_length=1)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Content:
-    """What a file holds.
-
-    Args:
-        file_names: of the images.
-        annotations: of each image.
-        class_names: in the order of the categories' ids, or in that asked for.
-        category_ids: as many.
-    """
+class Content(NamedTuple):
+    """What a file holds: of each image, and of each class."""
 
     file_names: list[str]
     annotations: list[_annotated.Annotation]

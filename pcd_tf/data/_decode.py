@@ -52,8 +52,8 @@ DAMAGED = (
     struct.error,
     zlib.error,
 )  # what Pillow's decoders are known to raise on damaged input
-# In blocks of more than 32 MiB, glibc's largest mmap threshold, a large picture's memory goes back
-# to the system at once; of Pillow's own of 16 MiB threads keep up to a gigabyte (tried).
+# A block of more than 32 MiB, glibc's largest mmap threshold, goes back to the system as soon as it
+# is freed; of Pillow's own blocks of 16 MiB, threads keep up to a gigabyte (tried).
 Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
 _large_ones_turn = threading.Lock()
 _EIGHT_BITS = [(value + 128) // 257 for value in range(65536)]  # of 16: 65535 becomes 255

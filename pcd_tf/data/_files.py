@@ -12,6 +12,7 @@ from PIL import Image
 from pcd_tf.data._decode import decode
 from pcd_tf.data._order import Record
 from pcd_tf.data._source import Source
+from pcd_tf.errors import UserError
 
 
 class FileSource(Source):
@@ -62,3 +63,10 @@ class FileSource(Source):
     def _names(self) -> tf.Tensor:
         with tf.init_scope():  # it outlives the graph that asks for it first
             return tf.constant([os.fsencode(file) for file in self.files])
+
+
+def directory(data_dir: str | os.PathLike[str] | None, what: str) -> Path:
+    """Reads the setting `data_dir` of a source that needs it; `what` says which directory it is."""
+    if data_dir is None:
+        raise UserError(f"Expected data_dir, the directory {what}. Received: None.")
+    return Path(data_dir).expanduser()

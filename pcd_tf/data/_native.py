@@ -16,10 +16,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _NUM_CHANNELS_OF_CMYK = 4
 _JFIF_HEAD = b"\xff\xd8\xff\xe0\x00\x10"  # a first segment of 16 bytes, JFIF's without a thumbnail
 _TABLES = b"\xff\xdb"  # the next segment is the quantisation tables
-# What says that a JPEG is to be turned comes before the tables (Exif 2.32, 4.5.4), but maybe behind
-# a colour profile of many segments (0.5 ms at most). Elsewhere it is looked for in the first bytes.
+# Exif and XMP say that a JPEG is to be turned. They come before the tables (Exif 2.32, 4.5.4), but
+# maybe behind a colour profile of many segments. To search all this takes 0.5 ms at most.
 _METADATA_BYTES = 2**20
-_FIRST_BYTES = 4096
+_FIRST_BYTES = 4096  # are searched where the tables follow JFIF's segment
 _HAS_METADATA = r"(?s)\C*(Exif|adobe\.com/xap)\C*"
 # The tag 0x0112, one number of any type from 2 to 8, in both byte orders, and XMP's.
 _IS_TURNED = (
@@ -140,10 +140,10 @@ def _jpeg_way(encoded: tf.Tensor, min_pixels: int | None) -> tuple[tf.Tensor, tf
     squares = [scale**2 for scale in _SCALES[1:]]
     enough = num_pixels // tf.constant(squares, tf.int64) >= least
     way = tf.reduce_sum(tf.cast(enough, tf.int32))
-    decoded = num_pixels // tf.gather(tf.constant([1, *squares], tf.int64), way)
+    num_decoded = num_pixels // tf.gather(tf.constant([1, *squares], tf.int64), way)
     orientation = _orientation(encoded)
     is_rgb_or_grey = shape[2] != _NUM_CHANNELS_OF_CMYK
-    is_common = (orientation > 0) & is_rgb_or_grey & _is_small(num_pixels, decoded)
+    is_common = (orientation > 0) & is_rgb_or_grey & _is_small(num_pixels, num_decoded)
     return tf.where(is_common, way, _DECLINED), orientation
 
 
@@ -182,9 +182,10 @@ def _num_pixels_of_png(encoded: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod(tf.cast(sides, tf.int64))
 
 
-def _is_small(encoded: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
+def _is_small(num_encoded: tf.Tensor, num_decoded: tf.Tensor) -> tf.Tensor:
+    """Tells whether an image of so many pixels may be decoded beside others."""
     most = min(MOST_ENCODED, _decode.max_pixels())
-    return (encoded <= most) & (decoded <= _decode.LARGE)
+    return (num_encoded <= most) & (num_decoded <= _decode.LARGE)
 
 
 def _is_plain(jpeg: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 Record = Mapping[str, tf.Tensor]  # what a stream tells of one example before it is made
 
-# Of 3 or 10 images, 4 (TensorFlow's default) leave some places a tenth more likely than others.
+# With 4, TensorFlow's default, some places among 3 or 10 images are a tenth likelier than others.
 _NUM_ROUNDS = 8
 
 
@@ -28,8 +28,9 @@ def shuffled(num_examples: int, seed: int, start: int = 0) -> tf.data.Dataset:
 
     def record(place: tf.Tensor) -> dict[str, tf.Tensor]:
         epoch = place // num_examples
-        # Of each of the three words the cipher reads as few bits as the place has (8 up to 65,536
-        # images). So plain numbers, `tf.random.experimental.index_shuffle`, give 256 orders a seed.
+        # The cipher reads no more bits of each of the key's three words than a place has: 8 for up
+        # to 65,536 images. A key of plain numbers, as `tf.random.experimental.index_shuffle` takes,
+        # would give 256 orders a seed.
         key = tf.random.stateless_uniform(
             (3,), tf.stack([seed, epoch]), None, None, tf.uint32, alg="philox"
         )

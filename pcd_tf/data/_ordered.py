@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pcd_tf.data._order import Record
 from pcd_tf.data._pixels import pixels_or_black, pixels_or_replacement
-from pcd_tf.data._resize import resize
+from pcd_tf.data._resize import cut
 from pcd_tf.data._source import Source
 from pcd_tf.data._stream import batches
 
@@ -33,7 +33,7 @@ def centre_crop(size: tf.Tensor, image_size: int) -> tf.Tensor:
     short, least = round(image_size * 256 / 224), tf.reduce_min(size)
     resized = size * short // least
     margin = tf.round((resized - image_size) / 2)
-    start = tf.cast(tf.round(margin * tf.cast(size / resized, margin.dtype)), tf.int32)
+    start = tf.cast(tf.round(margin * (size / resized)), tf.int32)
     side = tf.maximum(1, (2 * least * image_size + short) // (2 * short))
     start = tf.minimum(start, size - side)
     return tf.concat([start, start + side], axis=0)
@@ -73,7 +73,7 @@ def images_in_order(
     def example(record: Record) -> dict[str, tf.Tensor]:
         image, readable = pixels_or_black(source, record, min_pixels=_ENOUGH * image_size**2)
         return {
-            "images": _cropped(image, image_size, crop),
+            "images": cut(image, crop(tf.shape(image)[:2], image_size), (image_size, image_size)),
             "readable": readable,
             "label": record["label"],
             "index": record["index"],
@@ -92,15 +92,9 @@ def plain_images(source: Source, *, image_size: int, indices: Sequence[int]) -> 
 
     def example(record: Record) -> dict[str, tf.Tensor]:
         image, _ = pixels_or_replacement(source, record, min_pixels=_ENOUGH * image_size**2)
-        return {"images": _cropped(image, image_size, central_square)}
+        box = central_square(tf.shape(image)[:2], image_size)
+        return {"images": cut(image, box, (image_size, image_size))}
 
     stream = batches(source.chosen(indices), example, len(indices), drop_remainder=False)
     (batch,) = stream.as_numpy_iterator()
     return batch["images"]
-
-
-def _cropped(image: tf.Tensor, image_size: int, crop: Crop) -> tf.Tensor:
-    """Cuts a square out of uint8 (H, W, 3) and resizes it to (S, S, 3)."""
-    box = crop(tf.shape(image)[:2], image_size)
-    square = resize(image[None, box[0] : box[2], box[1] : box[3]], (image_size, image_size))[0]
-    return tf.ensure_shape(square, (image_size, image_size, 3))

@@ -1,5 +1,6 @@
 """One image of a stream as pixels: decoded natively where that can be, by Python where not."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from pcd_tf.data._python_function import python_function
 from pcd_tf.data._source import Source
 from pcd_tf.data._stream import attempt
 
-NONE = -1  # the index of an image in whose place nothing is shown
+_NONE = -1  # the index of an image in whose place nothing is shown
 
 
 def pixels(source: Source, record: Record, *, min_pixels: int | None = None) -> tf.Tensor:
@@ -25,8 +26,8 @@ def pixels(source: Source, record: Record, *, min_pixels: int | None = None) -> 
         min_pixels: see `decode`.
     """
 
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        return index, source.open(index, payload, min_pixels=min_pixels)
+    def read(index: int, payload: Any, **size: int | None) -> tuple[int, Image.Image]:
+        return index, source.open(index, payload, **size)
 
     return _made(source, record, read, min_pixels)[0]
 
@@ -38,11 +39,7 @@ def pixels_or_replacement(
 
     See `Source.read`.
     """
-
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        return source.read(index, payload, min_pixels=min_pixels)
-
-    return _made(source, record, read, min_pixels)
+    return _made(source, record, source.read, min_pixels)
 
 
 def pixels_or_black(
@@ -53,23 +50,61 @@ def pixels_or_black(
     See `Source.open_or_skip`.
     """
 
-    def read(index: int, payload: Any) -> tuple[int, Image.Image]:
-        image = source.open_or_skip(index, payload, min_pixels=min_pixels)
-        return (NONE, Image.new("RGB", (1, 1))) if image is None else (index, image)
+    def read(index: int, payload: Any, **size: int | None) -> tuple[int, Image.Image]:
+        image = source.open_or_skip(index, payload, **size)
+        return (_NONE, Image.new("RGB", (1, 1))) if image is None else (index, image)
 
     image, shown = _made(source, record, read, min_pixels)
-    return image, shown != NONE
+    return image, shown != _NONE
+
+
+def shrunk(
+    source: Source,
+    record: Record,
+    image: tf.Tensor,
+    size: tf.Tensor,
+    refuse: Callable[[np.ndarray, np.ndarray, np.ndarray], Any],
+) -> tf.Tensor:
+    """Tells by how much a decoder shrank an image that has labels for a height and width.
+
+    A decoder takes a whole number of pixels for one, along each side, and rounds the sides up.
+
+    Args:
+        source: of the image.
+        record: of it.
+        image: uint8 (h, w, 3).
+        size: int32 (2,), the labels' height and width.
+        refuse: raises where the two do not fit; takes "index", (h, w) and `size`.
+
+    Returns:
+        that number, int32 ().
+    """
+    made_size = tf.shape(image)[:2]
+    factor = tf.reduce_max(_rounded_up(size, made_size))
+    if source.is_native:  # that they fit was seen when they were written
+        return factor
+
+    def refused() -> tf.Tensor:
+        function = python_function(refuse, [record["index"], made_size, size], tf.int32)
+        return tf.ensure_shape(function, ())
+
+    fits = tf.reduce_all(_rounded_up(size, factor) == made_size)
+    return tf.cond(fits, lambda: factor, refused)
+
+
+def _rounded_up(size: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
+    return -(-size // divisor)
 
 
 def _made(
     source: Source,
     record: Record,
-    read: Callable[[int, Any], tuple[int, Image.Image]],
+    read: Callable[..., tuple[int, Image.Image]],
     min_pixels: int | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     def reduced(index: int, payload: Any) -> tuple[int, Image.Image]:
-        shown, image = read(index, payload)
-        return shown, _reduced(image, min_pixels)
+        shown, image = read(index, payload, min_pixels=min_pixels)
+        return shown, image if min_pixels is None else _reduced(image, min_pixels)
 
     def natively(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _native.decode(encoded, min_pixels)
@@ -126,10 +161,9 @@ def _seen(image: tf.Tensor, is_made: tf.Tensor) -> tf.Tensor:
         return tf.identity(image)
 
 
-def _reduced(image: Image.Image, min_pixels: int | None) -> Image.Image:
+def _reduced(image: Image.Image, min_pixels: int) -> Image.Image:
     """Shrinks what only a JPEG's decoder makes small at once, so that little memory is kept."""
-    if min_pixels is None:
-        return image
-    factor = int((image.width * image.height / min_pixels) ** 0.5)
-    factor = min(factor, *image.size)
+    factor = math.isqrt(image.width * image.height // min_pixels)
+    # Sides are rounded up: of fewer pixels than this, `shrunk` could not tell the factor.
+    factor = min(factor, math.isqrt(max(image.size) // 8), *image.size)
     return image.reduce(factor) if factor > 1 else image

@@ -2,17 +2,15 @@
 
 import tensorflow as tf
 
-# Enlarging is bilinear; so is shrinking to less than this part of the pixels, where each is still
-# read. Beyond it, all pixels below one are averaged: bilinear would leave most of them out.
+# While no more than this many pixels become one, bilinear interpolation reads nearly each of them.
+# Beyond it, bilinear would leave most of them out, so all that become one are averaged.
 _FIRST_AVERAGED = 1.5
 
 
 def resize(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resizes without aliasing: uint8 (B, H, W, C) -> (B, h, w, C).
 
-    Args:
-        images: uint8 (B, H, W, C).
-        size: int32 (2,), h and w in pixels.
+    `size` is int32 (2,), h and w.
     """
     given = tf.cast(tf.shape(images)[1:3], tf.float32)
     shrinking = tf.reduce_prod(given / tf.cast(size, tf.float32))
@@ -33,6 +31,11 @@ def resize(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.cond(shrinking > _FIRST_AVERAGED, averaged, interpolated)
 
 
+def cut(image: tf.Tensor, box: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Cuts y0, x0, y1, x1, in pixels, out of uint8 (H, W, C), and resizes that to (h, w, C)."""
+    return resize(image[None, box[0] : box[2], box[1] : box[3]], size)[0]
+
+
 def resize_classes(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resizes maps of class ids to the nearest pixel's: uint8 (H, W) -> (h, w)."""
     return tf.image.resize(maps[..., None], size, method="nearest")[..., 0]
@@ -50,15 +53,9 @@ def fitted(size: tf.Tensor, image_size: int) -> tf.Tensor:
 def letterbox(images: tf.Tensor, image_size: int) -> tf.Tensor:
     """Resizes images until the longer side fits, and pads with black at the bottom or the right.
 
-    Args:
-        images: uint8 (B, H, W, 3).
-        image_size: S.
-
-    Returns:
-        uint8 (B, S, S, 3).
+    uint8 (B, H, W, 3) -> (B, S, S, 3), S = image_size.
     """
-    images = resize(images, fitted(tf.shape(images)[1:3], image_size))
-    return padded(images, image_size)
+    return padded(resize(images, fitted(tf.shape(images)[1:3], image_size)), image_size)
 
 
 def boxes_in_image(boxes: tf.Tensor, sizes: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -16,9 +16,9 @@ MIN_NUMBERS = 6  # of a polygon: three points
 # is missing, and no run has more than 35 bits.
 RUN_LENGTHS = re.compile("(?:[P-o]{0,6}[0-O])+")
 MOST_PIXELS = 2**30  # of a mask of run lengths; more than any image that is decoded
-# An outline that follows the edges of pixels and meets none twice is at most 4 sides for each. A
-# longer one is nonsense. pycocotools keeps 5 points a pixel of it: 0.8 GB at 1e7, and at 1e8 it
-# crashes, however large the image is.
+# An outline that follows the edges of pixels, none of them twice, has at most 4 sides a pixel; a
+# longer one is nonsense. pycocotools keeps 5 points for each pixel of its length: 0.8 GB at 1e7; at
+# 1e8 it crashes, however large the image is.
 MAX_LENGTH = 4  # of an outline, in pixels a pixel of the image
 LONGEST = 10**7  # of any outline, in pixels; the border of the largest JPEG is 262,140 long
 # Pixels: far out of any image, and safe to compute with; neither NaN nor infinite.

@@ -105,13 +105,15 @@ class Segmented:
             UserError: when an image and its map are of two sizes, or one of them is damaged at its
                 head; when the maps to learn from show fewer than two classes.
         """
-        if self.maps.is_native or not self.maps.is_encoded:  # seen before, or drawn
-            return
-        if isinstance(self.images, FileSource) and isinstance(self.maps, FileSource):
-            images, maps = self.images, self.maps
-            check_images(
-                self.num_examples, lambda index: _check_size(images.path(index), maps.path(index))
-            )
+        images, maps = self.images, self.maps
+        if not (isinstance(images, FileSource) and isinstance(maps, FileSource)):
+            return  # drawn, or seen before
+
+        def check_one(index: int) -> None:
+            map_ = maps.path(index)
+            check_size(images.path(index), size_of(map_), stated_by=f"its class map {map_}")
+
+        check_images(self.num_examples, check_one)
         # At random, as the maps at regular steps may all be of one kind.
         chosen = np.random.default_rng(0).permutation(self.num_examples)[:NUM_LOOKED_AT].tolist()
         found = in_threads(
@@ -155,10 +157,6 @@ def read_ids(encoded: Path | bytes, *, name: str) -> Image.Image:
                 f"{name}, of mode {image.mode}. Colours must be turned into ids first."
             )
         return Image.fromarray(np.asarray(image))
-
-
-def _check_size(image: Path, map_: Path) -> None:
-    check_size(image, size_of(map_), stated_by=f"its class map {map_}")
 
 
 def _occurring(ids: Image.Image) -> set[int]:

@@ -1,21 +1,22 @@
 """Batches of images with class maps: augmented without end, or each once and in order."""
 
-import functools
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from pcd_tf import errors
 from pcd_tf.data import IGNORED
 from pcd_tf.data._order import Record, uniform
-from pcd_tf.data._pixels import pixels
-from pcd_tf.data._python_function import python_function
-from pcd_tf.data._resize import fitted, padded, resize, resize_classes
+from pcd_tf.data._pixels import pixels, shrunk
+from pcd_tf.data._resize import cut, fitted, padded, resize, resize_classes
 from pcd_tf.data._segmented import Segmented
 from pcd_tf.data._stream import batches
 from pcd_tf.errors import UserError
 
-# Random scale and flip of Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018,
-# arXiv 1802.02611, section 4.1, as of their code.
+# Chen et al., "Encoder-Decoder with Atrous Separable Convolution", 2018, arXiv 1802.02611, section
+# 4.1, and their code.
 SCALES = (0.5, 2.0)
 FLIP = 0.5  # probability
 
@@ -25,40 +26,34 @@ def segmented_batches(
 ) -> tf.data.Dataset:
     """Makes the endless stream of augmented batches from a step on.
 
-    Each image once an epoch, in a new order; scaled, cropped or padded to a square, and flipped at
-    random. What is random is a function of (seed, epoch, image). An image that cannot be read ends
+    The stream runs on as that of `two_views` does, whose further arguments these are. Images are
+    scaled, cropped or padded to a square, and mirrored at random. An image that cannot be read ends
     the stream: with labels, none can take its place.
 
-    Args:
-        source: the images.
-        image_size: S, pixels a side of what is made.
-        global_batch_size: B, images a batch.
-        seed: of all that is random.
-        start_step: the step of the first batch; those before it cost no decoding.
-
     Returns:
-        a dataset of dicts: "images" uint8 (B, S, S, 3), 0 where padded; "maps" uint8 (B, S, S),
-        IGNORED where padded.
+        a dataset of dicts, B images a batch, S pixels a side: "images" uint8 (B, S, S, 3), 0 where
+        padded; "maps" uint8 (B, S, S), IGNORED where padded.
 
     Raises:
         tf.errors.InvalidArgumentError: while reading, when an image or its map cannot be decoded,
             or the two do not fit; names it.
     """
-    # So many are left at least that the largest scale enlarges nothing.
+    # Enough for the largest scale to enlarge nothing.
     min_pixels = round((SCALES[1] * image_size) ** 2)
 
     def example(record: Record) -> dict[str, tf.Tensor]:
-        image, classes, shrunk = _pair(source, record, min_pixels)
+        image, classes, factor = _pair(source, record, min_pixels)
         numbers = uniform(seed, record, (4,))
         box, filled = _window(tf.shape(image)[:2], image_size, numbers[:3])
-        images = resize(_part(image, box)[None], filled)
-        classes = resize_classes(_part(classes, shrunk * box), filled)
-        images, classes = tf.cond(
+        image = cut(image, box, filled)
+        box *= factor
+        classes = resize_classes(classes[box[0] : box[2], box[1] : box[3]], filled)
+        image, classes = tf.cond(
             numbers[3] < FLIP,
-            lambda: (tf.reverse(images, [2]), tf.reverse(classes, [1])),
-            lambda: (images, classes),
+            lambda: (tf.reverse(image, [1]), tf.reverse(classes, [1])),
+            lambda: (image, classes),
         )
-        return _padded(images, classes, image_size)
+        return _padded(image, classes, image_size)
 
     records = source.images.shuffled(seed, start_step * global_batch_size)
     return batches(records, example, global_batch_size, drop_remainder=True)
@@ -77,9 +72,9 @@ def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -
         image, classes, _ = _pair(source, record, min_pixels=None)
         original = tf.shape(classes)
         size = fitted(original, image_size)
-        images, classes = resize(image[None], size), resize_classes(classes, size)
+        image, classes = resize(image[None], size)[0], resize_classes(classes, size)
         return {
-            **_padded(images, classes, image_size),
+            **_padded(image, classes, image_size),
             "index": record["index"],
             "size": size,
             "original": original,
@@ -89,43 +84,38 @@ def segmented_in_order(source: Segmented, *, image_size: int, batch_size: int) -
     return batches(records, example, batch_size, drop_remainder=False)
 
 
+def class_maps(source: Segmented) -> Iterator[npt.NDArray[np.uint8]]:
+    """Reads all class maps as they are, one after another: uint8 (H, W).
+
+    Raises:
+        UserError: while reading, when a map cannot be used; names it.
+    """
+    records = source.images.chosen(range(source.num_examples))
+    with errors.translated():
+        yield from records.map(source.semantic_map_of, tf.data.AUTOTUNE).as_numpy_iterator()
+
+
 def _pair(
     source: Segmented, record: Record, min_pixels: int | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Makes an image and its classes; refuses those of two sizes.
+    """Makes an image and its class map; refuses those of two sizes.
 
     Returns:
-        uint8 (h, w, 3); uint8 (H, W); int32 (), how many pixels of the map make one of the image,
-        along each side: a large image may be decoded smaller, the last pixel of what is left over.
+        uint8 (h, w, 3); uint8 (H, W); int32 (), how many pixels of the map make one of the image
+        along each side: see `shrunk`.
     """
     image = pixels(source.images, record, min_pixels=min_pixels)
-    with tf.control_dependencies([image]):  # what is drawn, is drawn once for both
+    with tf.control_dependencies([image]):  # one that is drawn is drawn once for both
         classes = source.semantic_map_of({key: tf.identity(x) for key, x in record.items()})
-    size, of_map = tf.shape(image)[:2], tf.shape(classes)
 
-    def refuse() -> tf.Tensor:
-        refusal = python_function(
-            functools.partial(_refuse, source), [record["index"], size, of_map], tf.int32
+    def refuse(index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> None:
+        raise UserError(
+            f"Expected an image and a class map of one size. Received: {tuple(size.tolist())} and "
+            f"{tuple(of_map.tolist())} (height, width) of {source.image_name(int(index))} in "
+            f"{source.name}."
         )
-        return tf.ensure_shape(refusal, ())
 
-    shrunk = tf.reduce_max(_rounded_up(of_map, size))
-    if source.images.is_native:  # that they fit was seen when they were written
-        return image, classes, shrunk
-    fits = tf.reduce_all(_rounded_up(of_map, shrunk) == size)
-    return image, classes, tf.cond(fits, lambda: shrunk, refuse)
-
-
-def _rounded_up(size: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
-    return (size + divisor - 1) // divisor
-
-
-def _refuse(source: Segmented, index: np.ndarray, size: np.ndarray, of_map: np.ndarray) -> np.int32:
-    raise UserError(
-        f"Expected an image and a class map of one size. Received: {tuple(size.tolist())} and "
-        f"{tuple(of_map.tolist())} (height, width) of {source.image_name(int(index))} in "
-        f"{source.name}."
-    )
+    return image, classes, shrunk(source.images, record, image, tf.shape(classes), refuse)
 
 
 def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -150,12 +140,8 @@ def _window(size: tf.Tensor, image_size: int, numbers: tf.Tensor) -> tuple[tf.Te
     return tf.cast(box, tf.int32), tf.cast(filled, tf.int32)
 
 
-def _part(whole: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    return whole[box[0] : box[2], box[1] : box[3]]
-
-
-def _padded(images: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
+def _padded(image: tf.Tensor, classes: tf.Tensor, image_size: int) -> dict[str, tf.Tensor]:
     return {
-        "images": padded(images, image_size)[0],
+        "images": padded(image[None], image_size)[0],
         "maps": padded(classes[None, ..., None], image_size, IGNORED)[0, ..., 0],
     }

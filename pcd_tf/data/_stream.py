@@ -29,7 +29,7 @@ def batches(
 def attempt(function: Callable[[Any], Any], inputs: Any, otherwise: Any) -> Any:
     """Calls a function of a graph; gives `otherwise`, of the same types, where it fails.
 
-    Nothing in a graph catches an error but a dataset, so the call is a dataset of one element.
+    In a graph only a dataset catches an error, so the call is a dataset of one element.
     """
     called = tf.data.Dataset.from_tensors(inputs).map(function).ignore_errors()
     return called.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()

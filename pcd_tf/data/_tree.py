@@ -1,7 +1,6 @@
 """The images of directory trees, and what else lies in them."""
 
 import collections
-import dataclasses
 import functools
 import logging
 import os
@@ -19,21 +18,6 @@ _FOLDER, _IMAGE = "folder", "image"  # kinds of entries; all others are left out
 _NUM_KINDS = 10  # of what is left out, that are told apart
 
 
-@dataclasses.dataclass(frozen=True)
-class Tree:
-    """What lies below a directory.
-
-    Args:
-        root: the directory.
-        images: paths relative to it, sorted.
-        left_out: how many files are no images, by suffix or by what they are.
-    """
-
-    root: Path
-    images: Sequence[str]
-    left_out: collections.Counter[str]
-
-
 def directories(data_dir: str | os.PathLike[str]) -> list[Path]:
     """Reads a directory, or several between commas; an existing one's name may hold commas."""
     whole = Path(data_dir).expanduser()
@@ -43,26 +27,28 @@ def directories(data_dir: str | os.PathLike[str]) -> list[Path]:
     return [Path(part).expanduser() for part in parts if part] or [whole]
 
 
-def find(roots: Sequence[Path]) -> list[Tree]:
+def find(roots: Sequence[Path]) -> tuple[list[list[str]], dict[str, int]]:
     """Lists the images below each directory; a folder that is reached twice is listed once.
 
     Links are followed. Hidden files and folders are passed over in silence. Only names are read, so
     a million files take seconds.
+
+    Returns:
+        of each directory, its images' paths relative to it, sorted; how many files are no images,
+        by suffix or by what they are: the most frequent kinds, and the sum of the others.
     """
     seen: set[tuple[int, int]] = set()  # folders; so a link to one above is no endless loop either
-    return [_find(root, seen) for root in roots]
-
-
-def kinds(left_out: collections.Counter[str]) -> dict[str, int]:
-    """Gives the most frequent kinds of what is left out, and the sum of the others."""
+    left_out: collections.Counter[str] = collections.Counter()
+    images = [_images(root, seen, left_out) for root in roots]
     shown = dict(left_out.most_common(_NUM_KINDS))
     others = left_out.total() - sum(shown.values())
-    return shown | ({"others": others} if others else {})
+    return images, shown | ({"others": others} if others else {})
 
 
-def _find(root: Path, seen: set[tuple[int, int]]) -> Tree:
+def _images(
+    root: Path, seen: set[tuple[int, int]], left_out: collections.Counter[str]
+) -> list[str]:
     images: list[str] = []
-    left_out: collections.Counter[str] = collections.Counter()
     waiting = collections.deque([""])
     while waiting:
         folder = waiting.popleft()
@@ -81,7 +67,7 @@ def _find(root: Path, seen: set[tuple[int, int]]) -> Tree:
                 images.append(relative)
             else:
                 left_out[kind] += 1
-    return Tree(root, sorted(images), left_out)
+    return sorted(images)
 
 
 def _entries(path: Path, seen: set[tuple[int, int]]) -> list[tuple[str, str]]:

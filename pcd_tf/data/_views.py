@@ -5,7 +5,7 @@ import tensorflow as tf
 from pcd_tf.data._order import Record, uniform
 from pcd_tf.data._pixels import pixels_or_replacement
 from pcd_tf.data._recipe import Recipe, draw_crops, draw_photometric
-from pcd_tf.data._resize import resize
+from pcd_tf.data._resize import cut
 from pcd_tf.data._source import Source
 from pcd_tf.data._stream import batches
 
@@ -57,9 +57,13 @@ def two_views(
         numbers = uniform(seed, record, (2, 33))
         crops = draw_crops(views, size, numbers[:, :22])
         flips = numbers[:, 22] < [view.flip for view in views]
-        images = [_cut(image, crops[i], flips[i], image_size) for i in range(2)]
+
+        def view(i: int) -> tf.Tensor:
+            piece = cut(image, crops[i], (image_size, image_size))
+            return tf.cond(flips[i], lambda: tf.reverse(piece, [1]), lambda: piece)
+
         return {
-            "images": tf.stack(images),
+            "images": tf.stack([view(0), view(1)]),
             "boxes": tf.cast(crops, tf.float32) / tf.cast(tf.tile(size, [2]), tf.float32),
             "flips": flips,
             "photometric": draw_photometric(views, numbers[:, 23:]),
@@ -68,11 +72,3 @@ def two_views(
 
     records = source.shuffled(seed, start_step * global_batch_size)
     return batches(records, example, global_batch_size, drop_remainder=True)
-
-
-def _cut(image: tf.Tensor, box: tf.Tensor, flip: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Cuts a box out of uint8 (H, W, 3), resizes it to (S, S, 3), and mirrors it or not."""
-    piece = image[None, box[0] : box[2], box[1] : box[3]]
-    view = resize(piece, (image_size, image_size))[0]
-    view = tf.cond(flip, lambda: tf.reverse(view, [1]), lambda: view)
-    return tf.ensure_shape(view, (image_size, image_size, 3))

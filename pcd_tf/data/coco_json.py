@@ -7,7 +7,7 @@ from pathlib import Path
 from pcd_tf import files, outside
 from pcd_tf.data import _coco_file
 from pcd_tf.data._annotated import Annotated
-from pcd_tf.data._files import FileSource
+from pcd_tf.data._files import FileSource, directory
 from pcd_tf.errors import UserError
 
 
@@ -39,9 +39,7 @@ def build_annotated(
         UserError: when the JSON file or an image is missing; when the file is not COCO's format, or
             an annotation in it is wrong.
     """
-    if data_dir is None:
-        raise UserError("Expected data_dir, the directory of the images. Received: None.")
-    root = Path(data_dir).expanduser()
+    root = directory(data_dir, "of the images")
     file = _annotation_file(root, split, annotations)
     content = _coco_file.read(file, class_names)
     for name in content.file_names:

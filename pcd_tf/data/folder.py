@@ -1,6 +1,5 @@
 """`--dataset=folder`: the images of directory trees."""
 
-import collections
 import os
 import re
 import sys
@@ -47,36 +46,35 @@ class FolderSource(FileSource):
     """
 
     def __init__(self, data_dir: str | os.PathLike[str]) -> None:
-        self.roots = _tree.directories(data_dir)
-        for root in self.roots:
+        self._roots = _tree.directories(data_dir)
+        for root in self._roots:
             if not root.is_dir():
                 found = "a file" if root.exists() else "nothing at that path"
                 raise UserError(
                     f"Expected data_dir to be a directory of images. Received: {root} ({found})."
                 )
-        trees = _tree.find(self.roots)
-        name = ", ".join(map(str, self.roots))
-        left_out = _tree.kinds(sum((tree.left_out for tree in trees), collections.Counter()))
-        if not any(tree.images for tree in trees):
+        images, left_out = _tree.find(self._roots)
+        name = ", ".join(map(str, self._roots))
+        if not any(images):
             others = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
             raise UserError(
                 f"Expected images ({' '.join(sorted(SUFFIXES))}, at any depth) in {name}. "
                 f"Received: none, and {others or 'nothing else'}. Is it the right directory?"
             )
         # Of several directories, paths are relative to the one that holds them all.
-        root, prefixes = self.roots[0], [""]
-        if len(trees) > 1:
-            whole = [root.resolve() for root in self.roots]
+        root, prefixes = self._roots[0], [""]
+        if len(images) > 1:
+            whole = [root.resolve() for root in self._roots]
             root = Path(os.path.commonpath(whole))
             prefixes = [f"{one.relative_to(root)}{os.sep}" for one in whole]
         files = [
             (prefix + image).removeprefix(f".{os.sep}")
-            for prefix, tree in zip(prefixes, trees, strict=True)
-            for image in tree.images
+            for prefix, its in zip(prefixes, images, strict=True)
+            for image in its
         ]
-        self._root_of = np.repeat(np.arange(len(trees)), [len(tree.images) for tree in trees])
+        self._root_of = np.repeat(np.arange(len(images)), [len(its) for its in images])
 
-        tops = [_top(image) for tree in trees for image in tree.images]
+        tops = [_top(image) for its in images for image in its]
         folders = sorted(set(tops) - {""})
         strays = [file for file, top in zip(files, tops, strict=True) if not top]
         why_no_classes = _why_no_classes(folders, strays)
@@ -93,11 +91,7 @@ class FolderSource(FileSource):
         )
 
     def directory_of(self, index: int) -> Path:
-        return self.roots[self._root_of[index]]
-
-    def label(self, index: int) -> int:
-        """Returns the class of an image, an index into `class_names`; -1 where there are none."""
-        return int(self.labels[index])
+        return self._roots[self._root_of[index]]
 
 
 def _top(image: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from pcd_tf import files, outside
 from pcd_tf.data import IGNORED
 from pcd_tf.data._decode import SUFFIXES
-from pcd_tf.data._files import FileSource
+from pcd_tf.data._files import FileSource, directory
 from pcd_tf.data._headers import in_threads
 from pcd_tf.data._segmented import NUM_THREADS, MapFiles, Segmented, read_ids
 from pcd_tf.errors import UserError
@@ -27,9 +27,7 @@ def build_segmented(
         UserError: when the directory, or a folder of the split, does not exist; when there is no
             image, or one without a map.
     """
-    if data_dir is None:
-        raise UserError("Expected data_dir, the directory of images and maps. Received: None.")
-    root = Path(data_dir).expanduser()
+    root = directory(data_dir, "of images and maps")
     images_folder, maps_folder = root / split, root / f"{split}_sem"
     for folder in (images_folder, maps_folder):
         if not folder.is_dir():

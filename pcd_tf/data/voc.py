@@ -11,7 +11,7 @@ import numpy as np
 from pcd_tf import files, outside
 from pcd_tf.data import _headers
 from pcd_tf.data._annotated import Annotated, Annotation
-from pcd_tf.data._files import FileSource
+from pcd_tf.data._files import FileSource, directory
 from pcd_tf.data._segmented import MapFiles, Segmented
 from pcd_tf.errors import UserError
 
@@ -85,9 +85,7 @@ def _listed(
     data_dir: str | os.PathLike[str] | None, folder: str, split: str
 ) -> tuple[Path, list[str]]:
     """Reads the list of a split in a folder of ImageSets: the directory, and the images' names."""
-    if data_dir is None:
-        raise UserError("Expected data_dir, the directory with JPEGImages. Received: None.")
-    root = Path(data_dir).expanduser()
+    root = directory(data_dir, "with JPEGImages")
     lists = root / "ImageSets" / folder
     file = lists / f"{split}.txt"
     if not files.is_file(file):
@@ -154,7 +152,7 @@ def _annotation(
         *_size(root, image),
         np.array(boxes, np.float64).reshape(-1, 4),  # (n, 4), for n = 0 as well
         np.array([label[_name(element, file)] for element in found], np.int64),
-        np.array([_is_difficult(element) for element in found], np.bool_),
+        np.array([_number(element.findtext("difficult")) == 1 for element in found], np.bool_),
     )
 
 
@@ -164,10 +162,6 @@ def _size(root: ET.Element, image: Path) -> tuple[int, int]:
     if height >= 1 and width >= 1:
         return int(height), int(width)
     return _headers.size_of(image)
-
-
-def _is_difficult(element: ET.Element) -> bool:
-    return _number(element.findtext("difficult")) == 1
 
 
 def _box(element: ET.Element, file: Path) -> tuple[float, float, float, float]:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -100,7 +101,7 @@ def example(source: data.Annotated, index: int, image: Array) -> tuple[bytes, in
     masks = [_png(pycocotools.mask.decode(rles[i])[..., None]) for i in kept]
     features = {
         "image/encoded": _bytes([_png(image)]),
-        "image/source_id": _bytes([str(source.image_id(index)).encode()]),
+        "image/source_id": _bytes([str(source.objects(index).image_id).encode()]),
         "image/height": _integers([height]),
         "image/width": _integers([width]),
         "image/object/bbox/xmin": _floats(x1),
@@ -117,17 +118,19 @@ def example(source: data.Annotated, index: int, image: Array) -> tuple[bytes, in
 
 def _write_shards(source: data.Annotated, folder: Path) -> dict[str, int]:
     num_images = max_objects = 0
+    make = functools.partial(example, source)
     with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as threads:
         for first in range(0, source.num_examples, _SHARD_SIZE):
             indices = range(first, min(first + _SHARD_SIZE, source.num_examples))
-            images = data.annotated_images(source, indices)
-            made = threads.map(functools.partial(example, source), indices, images)
+            images = zip(indices, data.annotated_images(source, indices), strict=True)
             with tf.io.TFRecordWriter(os.fspath(folder / f"{first:08d}.tfrecord")) as writer:
-                for serialised, num_objects in made:
-                    if num_objects:
-                        writer.write(serialised)
-                        num_images += 1
-                        max_objects = max(max_objects, num_objects)
+                # A few at a time: `map` holds all the images that it is given.
+                while few := list(itertools.islice(images, _NUM_THREADS)):
+                    for serialised, num_objects in threads.map(lambda one: make(*one), few):
+                        if num_objects:
+                            writer.write(serialised)
+                            num_images += 1
+                            max_objects = max(max_objects, num_objects)
     if not num_images:
         raise UserError(
             f"Expected an image with an object that is no crowd. Received: {source.name} with "

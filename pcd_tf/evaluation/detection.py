@@ -74,7 +74,7 @@ class Detections:
         rows = np.concatenate([corner, sides], axis=1).tolist()  # (n, 4): x, y, width, height
         found: list[dict[str, Any]] = [
             {
-                "image_id": self._source.image_id(index),
+                "image_id": self._source.objects(index).image_id,
                 "category_id": self._source.category_ids[label],
                 "bbox": row,
                 "score": score,

@@ -97,7 +97,7 @@ class Detection(_fitting.Task):
         for index, image in zip(
             indices, data.annotated_images(self.held_out, indices), strict=True
         ):
-            results = by_image.get(self.held_out.image_id(index), [])
+            results = by_image.get(self.held_out.objects(index).image_id, [])
             shown.append(_beside(self.held_out, index, image, results))
         predictions.draw_boxes(shown, self.train.class_names, path)
 

@@ -66,8 +66,9 @@ class Segmentation(_fitting.Task):
             image_size=self._config.image_size,
             batch_size=self._batch_size,
         )
-        for index, classes in enumerate(found):
-            matrix.add(self.held_out.semantic_map(index), classes)
+        maps = data.class_maps(self.held_out)
+        for index, (true, classes) in enumerate(zip(maps, found, strict=True)):
+            matrix.add(true, classes)
             if index in self._shown:
                 self._shown[index] = classes
         return matrix.scores()

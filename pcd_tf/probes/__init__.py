@@ -1,8 +1,8 @@
 """What a frozen network is worth, one probe a file: nothing of it is trained, BatchNorm included.
 
-A file has `IMAGES`, what it reads ("labelled": one class an image, from `pcd_tf.data`; "maps": a
-class a pixel, from `pcd_tf.data` too; "any": no labels, from `pcd_tf.data`); `MAIN`, the score
-that decides; `score`, on arrays where that is enough; and
+A file has `IMAGES`, what it reads from `pcd_tf.data` ("labelled": one class an image; "maps": a
+class a pixel; "any": no labels); `MAIN`, the score that decides; `score`, on arrays where that is
+enough; and
 
     evaluate(network, train, held_out, *, image_size, batch_size) -> dict[str, float]
 

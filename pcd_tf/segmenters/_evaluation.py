@@ -23,7 +23,6 @@ def classes(
             for place in range(len(batch["index"])):
                 height, width = batch["size"][place].numpy()
                 shape = batch["original"][place]
-                inside = tf.image.resize(
-                    logits[place, :height, :width], shape
-                )  # (H, W, K), bilinear
+                inside = logits[place, :height, :width]
+                inside = tf.image.resize(inside, shape)  # (H, W, K), bilinear
                 yield tf.argmax(inside, axis=-1).numpy().astype(np.uint8)

@@ -197,6 +197,19 @@ def test_boxes_lie_on_an_image_that_is_decoded_smaller(tmp_path, name, mode):
             np.testing.assert_allclose(boxes[0], covered(np.where(image > 20, image, 0)), atol=1.0)
 
 
+def test_an_image_of_many_more_pixels_than_the_batch_is_no_other_one(tmp_path):
+    """A decoder that rounds sides up hides by how much it shrank them, if it shrinks too much."""
+    written = content()
+    written["images"] = [written["images"][0] | {"height": 1001, "width": 1001}]
+    written["annotations"] = [written["annotations"][0] | {"bbox": [301, 203, 450, 301]}]
+    source = data.build_annotated("coco_json", data_dir=write(tmp_path, written), split="val")
+    Image.new("RGBA", (1001, 1001)).save(tmp_path / "first.png")
+    stream = annotated_batches(source, NO_AUGMENTATION, image_size=32, global_batch_size=1, seed=0)
+    (batch,) = stream.take(1).as_numpy_iterator()
+    expected = np.array([301, 203, 751, 504]) * 32 / 1001
+    np.testing.assert_allclose(batch["boxes"][0, 0], expected, atol=0.5)
+
+
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     written = content()
     written["images"] = written["images"][:1]
@@ -227,7 +240,7 @@ def test_ground_truth_is_json_of_what_the_objects_say(tmp_path, name, monkeypatc
     assert [a["id"] for a in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
     for index in range(2):
         objects = source.objects(index)
-        its = [a for a in truth["annotations"] if a["image_id"] == source.image_id(index)]
+        its = [a for a in truth["annotations"] if a["image_id"] == source.objects(index).image_id]
         boxes = np.array([a["bbox"] for a in its]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         np.testing.assert_allclose(boxes, objects.boxes)

@@ -112,7 +112,7 @@ def test_every_record_is_within_reach_by_its_number(data_dir):
     assert source.num_examples == NUM_PICTURES
     seen = set()
     for index in reversed(range(NUM_PICTURES)):
-        number = source.image_id(index) - 100
+        number = source.objects(index).image_id - 100
         seen.add(number)
         (image,) = data.annotated_images(source, [index])
         objects = source.objects(index)
@@ -147,7 +147,9 @@ def test_a_batch_has_the_objects_of_its_images(data_dir):
 def test_part_of_a_split_is_numbered_from_0(data_dir):
     whole, part = build(data_dir), build(data_dir, split="train[2:5]")
     assert part.num_examples == 3
-    assert [part.image_id(i) for i in range(3)] == [whole.image_id(i) for i in range(2, 5)]
+    assert [part.objects(i).image_id for i in range(3)] == [
+        whole.objects(i).image_id for i in range(2, 5)
+    ]
     assert [part.image_name(i) for i in range(3)] == [whole.image_name(i) for i in range(2, 5)]
 
 
@@ -155,7 +157,7 @@ def test_names_of_voc(data_dir):
     source = build(data_dir, "toy_difficult")
     assert source.objects(0).crowd.tolist() == [False, True]
     assert source.objects(0).areas is None
-    assert source.image_id(0) == 1
+    assert source.objects(0).image_id == 1
 
 
 def test_boxes_of_a_turned_picture_are_on_the_upright_one(tmp_path):

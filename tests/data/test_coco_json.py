@@ -29,7 +29,7 @@ def test_a_file_is_read_as_written(tmp_path):
     assert source.num_examples == 2
     assert [image.shape for image in data.annotated_images(source, range(2))] == [(30, 40, 3)] * 2
     assert source.size(1) == (30, 40)
-    assert [source.image_id(i) for i in range(2)] == [7, 9]
+    assert [source.objects(i).image_id for i in range(2)] == [7, 9]
     assert [source.image_name(i) for i in range(2)] == ["first.png", "deep/second.png"]
     objects = source.objects(0)
     np.testing.assert_array_equal(objects.boxes, [[2, 3, 12, 9], [20, 5, 28, 13]])

@@ -45,7 +45,7 @@ def test_classes_are_the_folders_at_the_top(tmp_path: Path):
         save(tmp_path / name)
     source = FolderSource(tmp_path)
     assert source.class_names == ("daisy", "roses")
-    assert [source.label(i) for i in range(3)] == [0, 1, 1]
+    assert [source.labels[i] for i in range(3)] == [0, 1, 1]
     assert source.notes == []
     assert FolderSource(tmp_path / "roses").class_names == ()
 
@@ -54,7 +54,7 @@ def test_images_beside_the_class_folders_are_named(tmp_path: Path):
     for name in ("roses/1.png", "daisy/2.png", "a.png", "b\x1b[31m.png", "c.png", "d.png"):
         save(tmp_path / name)
     source = FolderSource(tmp_path)
-    assert (source.class_names, source.label(0)) == ((), -1)
+    assert (source.class_names, source.labels[0]) == ((), -1)
     (note,) = source.notes
     assert "beside the folders (4: a.png, b[31m.png, c.png, d.png)" in note
 
@@ -76,7 +76,7 @@ def test_splits_are_no_classes_and_it_is_said(tmp_path: Path, folders, class_nam
     source = FolderSource(tmp_path)
     assert source.num_examples == len(folders)
     assert source.class_names == class_names
-    assert [source.label(0) >= 0, "names of splits" in str(source.notes)] == [
+    assert [source.labels[0] >= 0, "names of splits" in str(source.notes)] == [
         bool(class_names),
         not class_names,
     ]
@@ -91,7 +91,7 @@ def test_several_directories_are_one_source(tmp_path: Path):
     source = FolderSource(f"{tmp_path}/train, {tmp_path}/extra")
     assert source.files == ["train/daisy/1.png", "train/roses/2.png", "extra/roses/3.png"]
     assert source.class_names == ("daisy", "roses")
-    assert [source.label(i) for i in range(3)] == [0, 1, 1]
+    assert [source.labels[i] for i in range(3)] == [0, 1, 1]
     assert source.open(2, 2).size == (24, 16)
     with pytest.raises(UserError, match=r"Received: .*/gone \(nothing"):
         FolderSource(f"{tmp_path}/train,{tmp_path}/gone")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from pcd_tf import data
+from pcd_tf.data import _headers
 from pcd_tf.errors import UserError
 
 
@@ -17,10 +18,10 @@ def test_the_size_is_the_decoded_one(tmp_path, orientation, suffix):
     exif[0x0112] = orientation
     file = tmp_path / f"a.{suffix}"
     Image.new("RGB", (40, 30)).save(file, exif=exif)
-    assert data.size_of(file) == np.asarray(data.decode(file)).shape[:2]
-    data.check_size(file, data.size_of(file), stated_by="its annotation")
+    assert _headers.size_of(file) == np.asarray(data.decode(file)).shape[:2]
+    _headers.check_size(file, _headers.size_of(file), stated_by="its annotation")
     with pytest.raises(UserError, match="40 x 30|30 x 40"):
-        data.check_size(file, data.size_of(file)[::-1], stated_by="its annotation")
+        _headers.check_size(file, _headers.size_of(file)[::-1], stated_by="its annotation")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
@@ -29,7 +30,7 @@ def test_only_the_head_is_read(tmp_path, suffix, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
     Image.fromarray(noise).save(file)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
-    assert data.size_of(file) == (64, 32)
+    assert _headers.size_of(file) == (64, 32)
 
 
 def test_a_head_of_too_many_pixels_names_the_setting(tmp_path, monkeypatch):
@@ -37,7 +38,7 @@ def test_a_head_of_too_many_pixels_names_the_setting(tmp_path, monkeypatch):
     Image.new("L", (64, 64)).save(file)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(data.DecodeError, match=r"a\.png: it has more pixels than --max_pixels"):
-        data.size_of(file)
+        _headers.size_of(file)
 
 
 def test_what_is_no_image_is_named(tmp_path):
@@ -45,7 +46,7 @@ def test_what_is_no_image_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
     for name in ("text.png", "pipe.png", "away.png"):
         with pytest.raises(data.DecodeError, match=f"Cannot decode .*{name}"):
-            data.size_of(tmp_path / name)
+            _headers.size_of(tmp_path / name)
 
 
 def test_the_first_fault_of_many_is_named():
@@ -53,7 +54,7 @@ def test_the_first_fault_of_many_is_named():
         if index % 2:
             raise UserError(f"Image {index} is wrong.")
 
-    data.check_images(1, check)
+    _headers.check_images(1, check)
     with pytest.raises(UserError, match="Image 1 is wrong. 99 more images are refused."):
-        data.check_images(200, check)
-    assert data.in_threads(str, range(3), "numbers", num_threads=2) == ["0", "1", "2"]
+        _headers.check_images(200, check)
+    assert _headers.in_threads(str, range(3), "numbers", num_threads=2) == ["0", "1", "2"]

@@ -33,10 +33,3 @@ def test_annotated_images_have_one_too():
     train, val = (data.build_annotated("synthetic", split=split) for split in ("train", "val"))
     assert data.identity(train)["images"] == "synthetic train"
     assert data.identity(train)["images_sha256"] != data.identity(val)["images_sha256"]
-
-
-def test_names_that_are_no_text_have_one_too(monkeypatch):
-    source = data.build("synthetic")
-    plain = data.identity(source)
-    monkeypatch.setattr(source, "image_name", lambda index: "\ud800")
-    assert data.identity(source)["images_sha256"] != plain["images_sha256"]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The stream reads on and on, so that its threads wait for Python when the script is at its end:
 # without the mend two of three such scripts hang.
 SCRIPT = """
-from pcd_tf import data
+from pcd_tf.data._python_function import python_function
 from pcd_tf.training import devices
 strategy = devices.strategy("auto", num_virtual_devices={replicas})
 import tensorflow as tf
@@ -23,7 +23,7 @@ def same(number):
     return number
 
 def call(number):
-    return tf.ensure_shape(data.python_function(same, [number], tf.int64), ())
+    return tf.ensure_shape(python_function(same, [number], tf.int64), ())
 
 stream = tf.data.Dataset.counter().map(call, num_parallel_calls=tf.data.AUTOTUNE)
 stream = stream.batch(2).prefetch(10**6)

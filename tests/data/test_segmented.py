@@ -429,3 +429,13 @@ def test_real_class_maps(shared_images):
         is_decoded, ids = _native.decode_ids(encoded)
         assert is_decoded
         np.testing.assert_array_equal(ids, real.semantic_map(index))
+
+
+def test_all_class_maps_are_read_in_order(folder):
+    maps = list(data.class_maps(source(folder)))
+    assert [ids.shape for ids in maps] == [(40, 60), (60, 40), (30, 30)]
+    for index, ids in enumerate(maps):
+        np.testing.assert_array_equal(ids, source(folder).semantic_map(index))
+    (folder / "train_sem" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"Cannot decode .*1\.png"):
+        list(data.class_maps(source(folder)))

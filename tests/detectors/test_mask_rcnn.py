@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import keras
 import keras_hub
@@ -157,6 +158,27 @@ def test_records_hold_images_boxes_and_masks_to_the_pixel(tmp_path):
     assert records.write(source, tmp_path / "records") == written
     records.write(rectangles(first="high"), tmp_path / "records")
     assert (tmp_path / "records" / "00000000.tfrecord").read_bytes() != b"kept"
+
+
+def test_records_are_made_of_few_images_at_a_time(tmp_path, monkeypatch):
+    source, read, ahead = rectangles(), [], []
+    source.num_examples = 50
+
+    def images(source, indices):
+        for index in indices:
+            read.append(index)
+            yield np.zeros((48, 64, 3), np.uint8)
+
+    def example(source, index, image):
+        time.sleep(0.01)  # by then all are read that are read ahead
+        ahead.append(len(read) - index)
+        return b"", 1
+
+    monkeypatch.setattr(data, "annotated_images", images)
+    monkeypatch.setattr(records, "example", example)
+    monkeypatch.setattr(data, "identity", lambda source: {})
+    assert records.write(source, tmp_path / "records").num_images == 50
+    assert max(ahead) <= records._NUM_THREADS
 
 
 def test_records_hold_only_what_lies_in_the_image():

@@ -52,7 +52,7 @@ def test_it_is_told_the_recipe_and_its_scores_are_joined(tmp_path, student, monk
         seen.update(settings=settings, sources=(train_source.name, eval_source.name))
         for step in (2, 4, 6):
             assert not log(step, {"loss": 1.0 / step})
-        image = eval_source.image_id(0)
+        image = eval_source.objects(0).image_id
         mask = dict(eval_source.masks(0)[0])
         mask["counts"] = (
             mask["counts"].decode() if isinstance(mask["counts"], bytes) else mask["counts"]
