@@ -273,7 +273,7 @@ def make(folder: Path, photographs: Path | None, cases: list[str]) -> None:
     (small / "instances_train.json").write_text(json.dumps(content))
     if "records" in cases:
         command = [sys.executable, str(_ROOT / "main.py"), "prepare", "--dataset=folder"]
-        command += [f"--data_dir={small / 'train'}", f"--out={folder / 'records'}"]
+        command += [f"--data_dir={small / 'train'}", f"--workdir={folder / 'records'}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

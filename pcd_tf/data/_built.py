@@ -174,8 +174,9 @@ class BuiltSource(Source):
     ) -> tf.data.Dataset:
         """Takes features out of serialised records, images still encoded."""
         wanted = wanted or self._kept
-        partly = tensorflow_datasets.decode.PartialDecoding(dict.fromkeys(wanted.values(), True))
-        features = partly.extract_features(self.features)
+        features = tensorflow_datasets.features.FeaturesDict(
+            {name: self.features[name] for name in wanted.values()}
+        )
         is_image = tensorflow_datasets.features.Image
         skip = tensorflow_datasets.decode.SkipDecoding()
         decoders = {name: skip for name in features if isinstance(features[name], is_image)}

@@ -1,12 +1,13 @@
 """The directory of records that `main.py prepare` writes and `--dataset=tfrecord` reads.
 
-Beside TFRecord files it holds what TFDS needs to read these (features.json, dataset_info.json), a
-list of the images of each split, SPLIT.images.json, and what they are, prepared.json, the last.
+Beside each TFRecord file stands a list of its images, with what is annotated on them; what TFDS
+needs to read the files (features.json, dataset_info.json); and prepared.json, the last, which says
+what all of it is.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,70 +22,39 @@ PREPARED = "prepared.json"
 _NAME = "prepared"  # of the dataset, to TFDS
 _REMEDY = "Give the same `main.py prepare` again: it goes on from what it has."
 
-_T = TypeVar("_T")
-
-
-class Objects(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is annotated on an image; see `Annotation`."""
-
-    image_id: int
-    height: int
-    width: int
-    boxes: list[tuple[float, float, float, float]]
-    labels: list[int]
-    crowd: list[bool]
-    areas: list[float] | None = None
-    masks: list[str] | None = None  # COCO's compressed run lengths
-
-    def annotation(self) -> Annotation:
-        """Gives what a source of annotated images holds."""
-        size = [self.height, self.width]
-        return Annotation(
-            self.image_id,
-            self.height,
-            self.width,
-            np.array(self.boxes, np.float64).reshape(-1, 4),  # (n, 4), for n = 0 as well
-            np.array(self.labels, np.int64),
-            np.array(self.crowd, np.bool_),
-            None if self.areas is None else np.array(self.areas, np.float64),
-            None
-            if self.masks is None
-            else [
-                msgspec.Raw(msgspec.json.encode({"size": size, "counts": mask}))
-                for mask in self.masks
-            ],
-        )
-
 
 class Image(msgspec.Struct, frozen=True, omit_defaults=True):
     """An image of the records: its name in the source, its class, and what is on it."""
 
     name: str
     label: int = -1
-    objects: Objects | None = None
+    objects: Annotation | None = None
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """What is in one TFRecord file, and the names of what could not be decoded."""
+    """What is in one TFRecord file, and why which images could not be decoded, by their names."""
 
     num_bytes: int
     images: list[Image]
-    left_out: list[str]
-
-
-class Split(msgspec.Struct, frozen=True):
-    """The files of a split."""
-
-    shards: list[Shard]
+    left_out: dict[str, str]
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What the records of all splits hold."""
+    """What the records of all splits hold.
+
+    Args:
+        contents: "images", "annotated" or "segmented"; see `pcd_tf.data.names`.
+        class_names: the classes, where there are any.
+        category_ids: their COCO ids, of objects.
+        splits: how many files each has.
+        left_out: why which images of each could not be decoded, by their names.
+    """
 
     contents: str
-    class_names: list[str]
-    category_ids: list[int]
-    splits: list[str]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    splits: dict[str, int]
+    left_out: dict[str, dict[str, str]]
 
 
 def shard_file(root: Path, split: str, number: int, num_shards: int) -> Path:
@@ -92,36 +62,19 @@ def shard_file(root: Path, split: str, number: int, num_shards: int) -> Path:
     return root / f"{_NAME}-{split}.tfrecord-{number:05d}-of-{num_shards:05d}"
 
 
-def list_file(root: Path, split: str) -> Path:
-    """Names the list of what is in the files of a split."""
-    return root / f"{split}.images.json"
-
-
 def features(contents: str, class_names: Sequence[str]) -> Any:
     """Describes a record to TFDS."""
     of = tensorflow_datasets.features
     described: dict[str, Any] = {"image": of.Image(), "image/filename": of.Text()}
-    if contents == "annotated":
-        described["image/id"] = of.Scalar(np.int64)
-        described["objects"] = of.Sequence(
-            {
-                # In pixels and as annotated, so that a whole number stays one.
-                "bbox": of.BBoxFeature(bbox_format="XYXY"),
-                "label": of.ClassLabel(names=_labels(class_names)),
-                "is_crowd": of.Scalar(np.bool_),
-                "area": of.Scalar(np.float32),
-                "mask": of.Text(),  # COCO's compressed run lengths; "" without masks
-            }
-        )
-    elif contents == "segmented":
+    if contents == "segmented":
         described["segmentation"] = of.Image(shape=(None, None, 1), use_colormap=True)
-    elif class_names:
+    elif contents == "images" and class_names:
         described["label"] = of.ClassLabel(names=_labels(class_names))
     return of.FeaturesDict(described)
 
 
-def finish_records(root: Path, prepared: Prepared, shards: dict[str, list[Shard]]) -> None:
-    """Writes all but prepared.json, once all files are there."""
+def describe_records(root: Path, prepared: Prepared, shards: dict[str, list[Shard]]) -> None:
+    """Writes what TFDS needs to read the files."""
     template = tensorflow_datasets.core.ShardedFileTemplate(
         data_dir=root, dataset_name=_NAME, filetype_suffix="tfrecord"
     )
@@ -140,28 +93,31 @@ def finish_records(root: Path, prepared: Prepared, shards: dict[str, list[Shard]
         check_data=False,
         description=f"{prepared.contents}, as pcd_tf's `main.py prepare` writes them.",
     )
-    for split, of_split in shards.items():
-        write(list_file(root, split), Split(of_split))
 
 
-def write(path: Path, content: msgspec.Struct) -> None:
-    """Writes a record of this directory, whole or not at all."""
-    with atomic.file(path) as temporary:
-        temporary.write_bytes(msgspec.json.encode(content))
+def write_list(file: Path, shard: Shard) -> None:
+    """Writes the list of a TFRecord file that is written, whole or not at all."""
+    with atomic.file(_list_of(file)) as temporary:
+        temporary.write_bytes(msgspec.json.encode(shard, enc_hook=_encoded))
 
 
-def read_list(path: Path, kind: type[_T]) -> _T:
-    """Reads a list of images; of a million it has a hundred megabytes."""
+def read_list(file: Path) -> Shard | None:
+    """Reads the list of a TFRecord file; None where that is not written, or not whole."""
+    path = _list_of(file)
+    if not files.is_file(path):
+        return None
     try:
-        return msgspec.json.decode(files.read_bytes(path), type=kind)
-    except msgspec.MsgspecError as error:
+        shard = msgspec.json.decode(files.read_bytes(path), type=Shard, dec_hook=_decoded)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise UserError(
-            f"Expected a list of what is in records. Received: {path} ({error}). {_REMEDY}"
+            f"Expected the list of what is in {file.name}. Received: {path} ({error}). "
+            "Copy it again, or remove it and prepare the data again."
         ) from error
+    return shard if files.is_file(file) and file.stat().st_size == shard.num_bytes else None
 
 
-def read(root: Path, split: str) -> tuple[Prepared, Split]:
-    """Reads what a directory holds, and checks that the files of a split are whole.
+def read(root: Path, split: str) -> tuple[Prepared, list[Image]]:
+    """Reads what a directory holds, and which images a split; checks that its files are whole.
 
     Raises:
         UserError: when there are no records, or not that split; when a file is missing or cut off.
@@ -172,21 +128,39 @@ def read(root: Path, split: str) -> tuple[Prepared, Split]:
             f"Expected the directory of records that `main.py prepare` finished. Received: {root}, "
             f"without a {PREPARED}. {_REMEDY}"
         )
-    prepared = records.read(result, Prepared, what="what `main.py prepare` wrote", remedy=_REMEDY)
+    prepared = records.read(
+        result, Prepared, what="what `main.py prepare` wrote", remedy=_REMEDY, most=None
+    )
     if split not in prepared.splits:
         raise UserError(
             f"Expected a split of {root}: {', '.join(prepared.splits)}. Received: {split!r}."
         )
-    listed = read_list(list_file(root, split), Split)
-    for number, shard in enumerate(listed.shards):
-        file = shard_file(root, split, number, len(listed.shards))
-        there = file.stat().st_size if files.is_file(file) else 0
-        if there != shard.num_bytes:
+    images: list[Image] = []
+    for number in range(prepared.splits[split]):
+        file = shard_file(root, split, number, prepared.splits[split])
+        shard = read_list(file)
+        if shard is None:
             raise UserError(
-                f"Expected {shard.num_bytes} bytes in {file}. Received: {there}. Copy it again, or "
-                "prepare the data again in another directory."
+                f"Expected {file} and {_list_of(file).name} as they were written. Received: one "
+                "that is missing or cut off. Copy both again, or prepare the data again in another "
+                "directory."
             )
-    return prepared, listed
+        images += shard.images
+    return prepared, images
+
+
+def _list_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
+
+
+def _encoded(array: np.ndarray) -> Any:
+    """Keeps of an array what a list cannot tell, of an empty one above all."""
+    return array.dtype.name, array.shape, array.ravel().tolist()
+
+
+def _decoded(_: type, kept: Any) -> np.ndarray:
+    dtype, shape, values = kept
+    return np.array(values, dtype).reshape(shape)
 
 
 def _labels(class_names: Sequence[str]) -> list[str]:

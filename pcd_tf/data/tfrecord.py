@@ -27,7 +27,7 @@ def build_annotated(*, data_dir: str | None = None, split: str, **_: object) -> 
     images = TfrecordSource(data_dir, split, contents="annotated")
     return Annotated(
         images,
-        [image.objects.annotation() for image in images.listed if image.objects],
+        [image.objects for image in images.listed if image.objects],
         class_names=images.prepared.class_names,
         category_ids=images.prepared.category_ids,
     )
@@ -61,13 +61,12 @@ class TfrecordSource(BuiltSource):
         if data_dir is None:
             raise UserError("Expected data_dir, the directory of the records. Received: None.")
         root = Path(data_dir).expanduser()
-        self.prepared, listed = _records.read(root, split)
+        self.prepared, self.listed = _records.read(root, split)
         if contents not in ("images", self.prepared.contents):
             raise UserError(
                 f"Expected {contents} images in {root}. Received: {self.prepared.contents}, as "
                 f"they were prepared. Prepare them with --contents={contents}."
             )
-        self.listed = [image for shard in listed.shards for image in shard.images]
         labels = np.array([image.label for image in self.listed], np.int64)
         super().__init__(
             tensorflow_datasets.builder_from_directory(root),
