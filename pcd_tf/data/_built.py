@@ -193,7 +193,7 @@ def _records(files: tf.data.Dataset, num_interleaved: int) -> tf.data.Dataset:
 
     def of_file(file: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
         # TensorFlow does not say which file is damaged, so in place of what is missing comes "".
-        # It tries a file that is not there again and again: at most so often as there are numbers.
+        # It tries a file that is not there again and again: as often as there are numbers at most.
         records = tf.data.TFRecordDataset(file["path"], buffer_size=_BUFFER).skip(file["skip"])
         numbered = tf.data.Dataset.zip(tf.data.Dataset.range(file["take"]), records)
         records = numbered.ignore_errors().map(lambda _, record: record)

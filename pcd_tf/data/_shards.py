@@ -67,22 +67,33 @@ def written(
     """
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     stop = context.Event()
-    with concurrent.futures.ProcessPoolExecutor(
+    processes = concurrent.futures.ProcessPoolExecutor(
         num_workers, context, initializer=_begin, initargs=(stop, max_pixels)
-    ) as processes:
-        try:
-            waiting = {processes.submit(_write, task): task for task in tasks}
-            for future in concurrent.futures.as_completed(waiting):
-                yield waiting.pop(future), future.result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise UserError(
-                f"Expected {num_workers} processes to write records. Received: the system ended "
-                "one, most often for want of memory. Give the same command again with fewer "
-                "--num_workers."
-            ) from error
-        finally:
-            stop.set()
-            processes.shutdown(wait=False, cancel_futures=True)
+    )
+    try:
+        waiting = _submitted(processes, tasks)
+        for future in concurrent.futures.as_completed(waiting):
+            yield waiting.pop(future), future.result()
+    except concurrent.futures.BrokenExecutor as error:
+        raise UserError(
+            f"Expected {num_workers} processes to write records. Received: the system ended one, "
+            "most often for want of memory. Give the same command again with fewer --num_workers."
+        ) from error
+    finally:
+        stop.set()
+        processes.shutdown(cancel_futures=True)  # and waits: one that starts still needs the event
+
+
+def _submitted(
+    processes: concurrent.futures.Executor, tasks: Sequence[ShardTask]
+) -> dict[concurrent.futures.Future[Shard], ShardTask]:
+    # A terminal interrupts all processes. Those that start here are ended by this one alone: what
+    # is blocked where they start, they never see.
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return {processes.submit(_write, task): task for task in tasks}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 class _Stopped(Exception):  # noqa: N818 - no error
@@ -96,7 +107,6 @@ _opened: dict[tuple[Path, str], Source | Annotated | Segmented] = {}  # the sour
 def _begin(stop: Any, max_pixels: int) -> None:
     """Makes a process one of several: with one thread, no GPU, and ended by its parent alone."""
     _stop[:] = [stop]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -111,8 +121,14 @@ def _end_with_parent() -> None:
         os._exit(1)  # killed, it could not say that the work is over
 
 
+def _go_on() -> None:
+    if _stop and _stop[0].is_set():
+        raise _Stopped
+
+
 @errors.translated()
 def _write(task: ShardTask) -> Shard:
+    _go_on()
     key = task.file.parent, task.split
     if key not in _opened:
         _opened.clear()
@@ -125,8 +141,7 @@ def _write(task: ShardTask) -> Shard:
     with atomic.file(task.file) as temporary:
         with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
             for record in images.chosen(range(task.first, task.stop)):
-                if _stop and _stop[0].is_set():
-                    raise _Stopped
+                _go_on()
                 try:
                     image, example = _example(source, images, record, task.max_side)
                 except DecodeError as error:

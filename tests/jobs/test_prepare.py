@@ -1,7 +1,9 @@
 """Records hold what their source holds, survive interruptions, and are read without Python."""
 
+import concurrent.futures
 import hashlib
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -395,7 +397,28 @@ def test_processes_write_what_one_writes(photos, tmp_path, in_this_process, monk
         assert digest(file) == digest(there / file.name)
 
 
-def test_several_splits_lie_in_one_directory(tmp_path, in_this_process):
+def test_an_interruption_of_the_terminal_reaches_no_process_that_starts(monkeypatch):
+    blocked: list[set[int]] = []
+
+    class Processes(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, *given, **settings):
+            blocked.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+            return super().submit(*given, **settings)
+
+    monkeypatch.setattr(_shards, "_write", lambda task: task)
+    monkeypatch.setattr(
+        concurrent.futures, "ProcessPoolExecutor", lambda number, *_, **__: Processes(number)
+    )
+    tasks: Any = ["one", "two"]
+    assert sorted(data.written(tasks, num_workers=1, max_pixels=9)) == [
+        ("one", "one"),
+        ("two", "two"),
+    ]
+    assert all(signal.SIGINT in of for of in blocked)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_several_splits_lie_in_one_directory(tmp_path, in_this_process, capsys):
     root = tmp_path / "maps"
     rng = np.random.default_rng(0)
     for split, number in (("train", 4), ("val", 2)):
@@ -406,6 +429,7 @@ def test_several_splits_lie_in_one_directory(tmp_path, in_this_process):
             Image.fromarray(ids).convert("P").save(root / f"{split}_sem" / f"{i}.png")
             Image.new("RGB", (30, 20), (9 * i, 0, 0)).save(root / split / f"{i}.png")
     workdir = run(tmp_path, dataset="png_maps", data_dir=str(root), splits="train,val")
+    assert "--train_split=train --eval_split=val" in capsys.readouterr().out
     stored = data.build_segmented_two("tfrecord", ("train", "val"), data_dir=workdir)
     expected = data.build_segmented_two("png_maps", ("train", "val"), data_dir=str(root))
     for ours, theirs in zip(stored, expected, strict=True):
