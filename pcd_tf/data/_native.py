@@ -38,7 +38,7 @@ _FIRST_TAGS = (
     r")\C*"
 )
 _FIRST_TAGS_BYTES = 512
-_UPRIGHT = 1
+UPRIGHT = 1
 _TRANSPOSED, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Of 8 bits or less; grey, RGB or palette; without an alpha, a transparent colour, or metadata that
 # may say that it is to be turned (W3C, PNG, 11.2.2 and 11.3).
@@ -81,7 +81,7 @@ def decode(encoded: tf.Tensor, min_pixels: int | None = None) -> tuple[tf.Tensor
     way, orientation = tf.cond(
         tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG,
         lambda: _jpeg_way(encoded, min_pixels),
-        lambda: (_png_way(encoded), tf.constant(_UPRIGHT)),
+        lambda: (_png_way(encoded), tf.constant(UPRIGHT)),
     )
     image = tf.switch_case(
         way,
@@ -91,7 +91,7 @@ def decode(encoded: tf.Tensor, min_pixels: int | None = None) -> tuple[tf.Tensor
             lambda: tf.zeros((0, 0, 3), tf.uint8),
         ],
     )
-    upright = tf.cond(orientation == _UPRIGHT, lambda: image, lambda: _turned(image, orientation))
+    upright = tf.cond(orientation == UPRIGHT, lambda: image, lambda: _turned(image, orientation))
     return way < _DECLINED, upright
 
 
@@ -141,7 +141,7 @@ def _jpeg_way(encoded: tf.Tensor, min_pixels: int | None) -> tuple[tf.Tensor, tf
     enough = num_pixels // tf.constant(squares, tf.int64) >= least
     way = tf.reduce_sum(tf.cast(enough, tf.int32))
     num_decoded = num_pixels // tf.gather(tf.constant([1, *squares], tf.int64), way)
-    orientation = _orientation(encoded)
+    orientation = orientation_of(encoded)
     is_rgb_or_grey = shape[2] != _NUM_CHANNELS_OF_CMYK
     is_common = (orientation > 0) & is_rgb_or_grey & _is_small(num_pixels, num_decoded)
     return tf.where(is_common, way, _DECLINED), orientation
@@ -197,7 +197,7 @@ def _is_plain(jpeg: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _orientation(jpeg: tf.Tensor) -> tf.Tensor:
+def orientation_of(jpeg: tf.Tensor) -> tf.Tensor:
     """Reads how Exif says that a JPEG is to be turned, 1 to 8; 0 where only Pillow can tell."""
 
     def read() -> tf.Tensor:
@@ -212,9 +212,9 @@ def _orientation(jpeg: tf.Tensor) -> tf.Tensor:
     def looked_for() -> tf.Tensor:
         head = tf.strings.substr(jpeg, 0, _METADATA_BYTES)
         is_turned = tf.strings.regex_full_match(head, _IS_TURNED)
-        return tf.cond(is_turned, read, lambda: tf.constant(_UPRIGHT))
+        return tf.cond(is_turned, read, lambda: tf.constant(UPRIGHT))
 
-    return tf.cond(_is_plain(jpeg), lambda: tf.constant(_UPRIGHT), looked_for)
+    return tf.cond(_is_plain(jpeg), lambda: tf.constant(UPRIGHT), looked_for)
 
 
 def _decoded_jpeg(encoded: tf.Tensor, scale: int) -> tf.Tensor:

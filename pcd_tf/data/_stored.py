@@ -98,11 +98,12 @@ def _scaled(masks: list[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
 
 @functools.cache
 def _seen() -> Any:
-    """Decodes an image: whether TensorFlow does, and height and width."""
+    """Decodes an image: whether TensorFlow alone makes it upright, and height and width."""
 
     def seen(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_native, image = _native.decode(encoded)
-        return is_native, tf.shape(image)[:2]
+        is_upright = _native.orientation_of(encoded) == _native.UPRIGHT
+        return is_native & is_upright, tf.shape(image)[:2]
 
     return tf.function(seen, input_signature=[tf.TensorSpec((), tf.string)])
 
