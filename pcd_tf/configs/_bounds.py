@@ -1,6 +1,6 @@
-"""Upper bounds of the settings that several jobs have, each with its reason.
+"""Bounds of the settings that several jobs have, each with its reason.
 
-Above them lies no use, but an overflow or a machine without memory long after the command was
+Beyond them lies no use, but an overflow or a machine without memory long after the command was
 given.
 """
 
@@ -35,4 +35,10 @@ LEARNING_RATE: dict[str, Any] = {
     "above": 0,
     "maximum": 1000,
     "maximum_reason": "It is eighty times the largest rate of a recipe here: the weights overflow.",
+}
+LARGEST_SEED = 2**32 - 1
+SEED: dict[str, Any] = {
+    "minimum": 0,
+    "maximum": LARGEST_SEED,
+    "maximum_reason": "NumPy's seeds have 32 bits.",
 }

@@ -5,14 +5,13 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar
 
-from pcd_tf.configs._bounds import EPOCHS, SIDE, STEPS, TRAINING_BATCH
+from pcd_tf.configs._bounds import EPOCHS, SEED, SIDE, STEPS, TRAINING_BATCH
 from pcd_tf.configs._outputs import problem_of_output
 from pcd_tf.errors import UserError
 from pcd_tf.settings import Conflict, Settings, setting
 
 DEFAULT_NUM_EPOCHS = 100
 DEFAULT_WARMUP_EPOCHS = 10.0
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,9 +116,7 @@ class RunConfig(Settings):
         help="Start of all randomness: the same seed repeats a run, on GPUs up to rounding.",
         group="run",
         source="[ours]",
-        minimum=0,
-        maximum=LARGEST_SEED,
-        maximum_reason="NumPy's seeds have 32 bits.",
+        **SEED,
     )
     log_every_steps: int = setting(
         10,

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
+from pcd_tf.configs._bounds import LARGEST_SEED
 from pcd_tf.configs._finetuning import FinetuningConfig
-from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pcd_tf import data
-from pcd_tf.configs._bounds import BATCH, SIDE
+from pcd_tf.configs._bounds import BATCH, SEED, SIDE
 from pcd_tf.configs._finetuning import FinetuningConfig
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._outputs import problem_of_output
-from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 
@@ -82,9 +81,7 @@ class Config(ImagesConfig):
         help="Of --init=random, and of the synthetic images.",
         group="run",
         source="[ours]",
-        minimum=0,
-        maximum=LARGEST_SEED,
-        maximum_reason="NumPy's seeds have 32 bits.",
+        **SEED,
     )
     out: str | None = setting(
         None,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pcd_tf import data
+from pcd_tf.configs._bounds import SEED
 from pcd_tf.configs._images import ImagesConfig
 from pcd_tf.configs._outputs import problem_of_output
-from pcd_tf.configs._run import LARGEST_SEED
 from pcd_tf.settings import Conflict, setting, with_default
 
 # What a dataset holds where it is not said.
@@ -98,9 +98,7 @@ class Config(ImagesConfig):
         help="Of the synthetic images.",
         group="run",
         source="[ours]",
-        minimum=0,
-        maximum=LARGEST_SEED,
-        maximum_reason="NumPy's seeds have 32 bits.",
+        **SEED,
     )
     workdir: str = setting(
         "",

@@ -70,7 +70,7 @@ class Source(abc.ABC):
 
     def encoded(self, record: _order.Record) -> tf.Tensor:
         """Gives the bytes of an image's file in a graph, string (), where `is_encoded`."""
-        raise NotImplementedError
+        raise TypeError(f"Expected images of files. Received: {self.name}, whose images are drawn.")
 
     def shuffled(self, seed: int, start: int = 0) -> tf.data.Dataset:
         """Gives the records of one epoch after another, each with its "epoch", without end.
