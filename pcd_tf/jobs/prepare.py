@@ -224,6 +224,8 @@ def _conclude(config: Config, prepared: data.Prepared, shards: _Shards) -> None:
         print(f"  picture   {config.show}")
     job = "distill" if config.kept == "images" else "finetune"
     given = {"dataset": "tfrecord", "data_dir": config.workdir, "workdir": f"runs/{job}"}
+    if config.kept == "segmented":
+        given["model"] = "fcn"
     if job == "finetune" and len(shards) > 1:
         given["train_split"], given["eval_split"], *_ = shards
     print(f"Read them, for example: {command(job, **given)}")

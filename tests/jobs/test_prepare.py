@@ -429,7 +429,8 @@ def test_several_splits_lie_in_one_directory(tmp_path, in_this_process, capsys):
             Image.fromarray(ids).convert("P").save(root / f"{split}_sem" / f"{i}.png")
             Image.new("RGB", (30, 20), (9 * i, 0, 0)).save(root / split / f"{i}.png")
     workdir = run(tmp_path, dataset="png_maps", data_dir=str(root), splits="train,val")
-    assert "--train_split=train --eval_split=val" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "--model=fcn --train_split=train --eval_split=val" in told  # what can learn from maps
     stored = data.build_segmented_two("tfrecord", ("train", "val"), data_dir=workdir)
     expected = data.build_segmented_two("png_maps", ("train", "val"), data_dir=str(root))
     for ours, theirs in zip(stored, expected, strict=True):
